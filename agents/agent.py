@@ -1,0 +1,115 @@
+"""Agents: whoever answers an observation with an action.
+
+An agent is given all live episodes at once, so that a language model can answer them in one batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.envs import TextEnv
+
+
+@dataclass(slots=True)
+class Episode:
+    """A live episode: its environment, and the present moment in it."""
+
+    env: TextEnv
+    trajectory: Trajectory
+    observation: str
+    info: dict[str, Any]
+    sampling_seed: int
+    """What an agent's randomness in this episode derives from, and nothing else."""
+
+    @property
+    def turn(self) -> int:
+        """How many turns have been played."""
+        return len(self.trajectory.turns)
+
+
+@dataclass(slots=True)
+class Decision:
+    """An agent's answer; or, with `stop_reason`, that it cannot answer and the episode ends here."""
+
+    action: str
+    response: str = ""
+    prompt_ids: list[int] = field(default_factory=list)
+    response_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stop_reason: StopReason | None = None
+
+
+class Agent(Protocol):
+    """Anything that acts."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        """One decision for each episode, in their order."""
+        ...
+
+
+def _turn_random(episode: Episode) -> random.Random:
+    """Private randomness of this turn: the same whatever else is in the batch."""
+    return random.Random(f"{episode.sampling_seed}/{episode.turn}")
+
+
+class RandomAgent:
+    """Draws among the admissible actions; where they are not listed, from the action space."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        """See `Agent.act`."""
+        return [Decision(action=self._choose(episode)) for episode in episodes]
+
+    @staticmethod
+    def _choose(episode: Episode) -> str:
+        rng = _turn_random(episode)
+        actions = episode.info.get("admissible_actions")
+        if actions:
+            return str(rng.choice(actions))
+        episode.env.action_space.seed(rng.getrandbits(31))
+        return str(episode.env.action_space.sample())
+
+
+class ExpertAgent:
+    """Plays the environment's own expert, and with probability `noise` a random admissible action.
+
+    Where the expert sees no way to success any more, a random action is played: an imperfect
+    demonstrator goes on.
+    """
+
+    def __init__(self, noise: float = 0.0):
+        """`noise` in [0, 1]."""
+        if not 0 <= noise <= 1:
+            raise ValueError(f"noise must be in [0, 1], not {noise}")
+        self.noise = noise
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        """See `Agent.act`."""
+        return [Decision(action=self._choose(episode)) for episode in episodes]
+
+    def _choose(self, episode: Episode) -> str:
+        distribution = self.distribution(episode)
+        return _turn_random(episode).choices(list(distribution), list(distribution.values()))[0]
+
+    def distribution(self, episode: Episode) -> dict[str, float]:
+        """The probability of every action that may be played."""
+        actions = episode.info.get("admissible_actions", ())
+        try:
+            expert = episode.env.expert()
+        except RuntimeError:
+            return dict.fromkeys(actions, 1 / len(actions))
+        noise = self.noise if actions else 0.0
+        distribution = dict.fromkeys(actions, noise / len(actions)) if noise else {}
+        distribution[expert] = distribution.get(expert, 0.0) + 1 - noise
+        return distribution
+
+
+class HumanAgent:
+    """Asks at the terminal. End of input (Ctrl-D) raises `EOFError`."""
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        """See `Agent.act`."""
+        return [Decision(action=input("> ")) for _ in episodes]

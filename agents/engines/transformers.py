@@ -1,0 +1,163 @@
+"""The default engine: a transformers model in this process, sampled token by token.
+
+A plain loop over `model.forward`: for the small models and short responses of agents it is faster than
+`generate`, and it can promise what `generate` does not: a seed for every sequence, and the exact
+log-probability of every sampled token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agentgym.agents.engines import Sample, SamplingParams
+
+
+class TransformersEngine:
+    """Samples from a causal language model of transformers or peft."""
+
+    def __init__(self, model: Any, stop_ids: Sequence[int], *, max_batch_tokens: int = 262_144):
+        """`stop_ids`: tokens that end a response.
+
+        `max_batch_tokens`: prompts are answered in batches of at most this many tokens, padding and room
+        for the responses counted; it bounds the memory of the key-value cache.
+        """
+        self.model = model
+        self.stop_ids = tuple(stop_ids)
+        self.max_batch_tokens = max_batch_tokens
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams
+    ) -> list[Sample]:
+        """See `Engine.generate`. Siblings with one prompt share its computation."""
+        samples = [Sample() for _ in prompts]
+        # By length, then by content: padding is rare and equal prompts meet in one batch.
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
+        start = 0
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            while start < len(order):
+                end = start + 1
+                while end < len(order) and self._fits(len(prompts[order[end]]), end + 1 - start, params):
+                    end += 1
+                batch = order[start:end]
+                self._generate_batch(
+                    [prompts[i] for i in batch],
+                    np.array([seeds[i] for i in batch], np.uint64),
+                    params,
+                    [samples[i] for i in batch],
+                )
+                start = end
+        self.model.train(was_training)
+        return samples
+
+    def _fits(self, longest: int, count: int, params: SamplingParams) -> bool:
+        return (longest + params.max_new_tokens) * count <= self.max_batch_tokens
+
+    def _generate_batch(
+        self,
+        prompts: list[Sequence[int]],
+        seeds: NDArray[np.uint64],
+        params: SamplingParams,
+        samples: list[Sample],
+    ) -> None:
+        """Fill `samples` for prompts that fit into memory together."""
+        logits, cache, mask = self._prefill(prompts, keep_cache=params.max_new_tokens > 1)
+        live = np.arange(len(prompts))
+        for position in range(params.max_new_tokens):
+            tokens, logprobs = _sample(logits, _uniform(seeds[live], position), params)
+            for i, token, logprob in zip(live, tokens.tolist(), logprobs.tolist(), strict=True):
+                samples[i].ids.append(token)
+                samples[i].logprobs.append(logprob)
+            going_on = ~np.isin(tokens.cpu().numpy(), self.stop_ids)
+            if position + 1 == params.max_new_tokens or not going_on.any():
+                return
+            if not going_on.all():
+                keep = torch.from_numpy(np.flatnonzero(going_on)).to(tokens.device)
+                cache.batch_select_indices(keep)
+                mask, tokens, live = mask[keep], tokens[keep], live[going_on]
+            mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
+            output = self.model(
+                input_ids=tokens[:, None],
+                attention_mask=mask,
+                position_ids=mask.sum(1, keepdim=True) - 1,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = output.logits[:, -1]
+
+    def _prefill(
+        self, prompts: list[Sequence[int]], *, keep_cache: bool
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """The logits after each prompt, the key-value cache, and the mask of real tokens.
+
+        Prompts are padded on the left, so that all end in the last column. Each distinct prompt is computed
+        once.
+        """
+        distinct: dict[tuple[int, ...], int] = {}
+        index = [distinct.setdefault(tuple(prompt), len(distinct)) for prompt in prompts]
+        width = max(map(len, distinct))
+        input_ids = np.zeros((len(distinct), width), np.int64)
+        real = np.zeros_like(input_ids)
+        for row, prompt in enumerate(distinct):
+            input_ids[row, width - len(prompt) :] = prompt
+            real[row, width - len(prompt) :] = 1
+        device = next(self.model.parameters()).device
+        mask = torch.from_numpy(real).to(device)
+        output = self.model(
+            input_ids=torch.from_numpy(input_ids).to(device),
+            # Without padding the mask would say nothing, and cost a slower attention kernel.
+            attention_mask=mask if not real.all() else None,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=keep_cache,
+            logits_to_keep=1,
+        )
+        rows = torch.tensor(index, device=device)
+        cache = output.past_key_values
+        if keep_cache:
+            cache.batch_select_indices(rows)
+        return output.logits[rows, -1], cache, mask[rows]
+
+
+def _sample(
+    logits: torch.Tensor, uniform: NDArray[np.float64], params: SamplingParams
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw a token from each row of `logits` by inverting its distribution function at `uniform`."""
+    scaled = logits.float() / (params.temperature or 1.0)
+    logprobs = torch.log_softmax(scaled, dim=-1)
+    if params.temperature == 0:
+        tokens = scaled.argmax(dim=-1)
+    else:
+        probabilities = logprobs.double().exp()
+        if params.top_p < 1:
+            probabilities = _nucleus(probabilities, params.top_p)
+        cumulative = probabilities.cumsum(dim=-1)
+        threshold = torch.from_numpy(uniform).to(cumulative.device)[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(1)
+        tokens = tokens.clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(1, tokens[:, None]).squeeze(1)
+
+
+def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Zero all but the likeliest tokens that together reach `top_p` (arXiv:1904.09751)."""
+    ordered, index = probabilities.sort(dim=-1, descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    return torch.zeros_like(probabilities).scatter(-1, index, ordered.where(before < top_p, 0.0))
+
+
+def _uniform(seeds: NDArray[np.uint64], position: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for every seed, a hash of seed and position (SplitMix64's finaliser).
+
+    A counter instead of a stream: nothing to carry along, and no sequence sees another's draws.
+    """
+    with np.errstate(over="ignore"):
+        x = seeds + np.uint64(position + 1) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53

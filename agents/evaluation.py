@@ -1,0 +1,121 @@
+"""Success rates with intervals, on a panel of tasks that can be named."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from math import sqrt
+from statistics import NormalDist, fmean
+from typing import Any
+
+from agentgym.agents.rollout import EpisodeSpec
+from agentgym.agents.trajectory import StopReason, Trajectory
+
+
+@dataclass(frozen=True)
+class SuccessRate:
+    """Successes among episodes."""
+
+    episodes: int
+    success_rate: float
+    """In [0, 1]; NaN without episodes."""
+    ci95: tuple[float, float]
+    """Wilson's 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one agent did on one panel of one environment."""
+
+    env: str
+    agent: str
+    split: str
+    seed: int
+    episodes: int
+    """Episodes that count: without those the environment failed."""
+    env_errors: int
+    """Episodes that the environment failed twice; in no rate."""
+    success_rate: float
+    ci95: tuple[float, float]
+    mean_turns: float
+    mean_reward: float
+    """The undiscounted return."""
+    mean_score: float | None
+    """None where the environment gives no score."""
+    invalid_action_rate: float
+    """Share of turns whose action was not understood or not legal."""
+    stop_reasons: dict[str, int]
+    by_task: dict[str, SuccessRate]
+    """By task type."""
+    panel: list[str]
+    """The task id of every episode, in order of the seeds."""
+    panel_hash: str
+    """Equal hashes: the numbers are of the same tasks and may be compared."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def panel_specs(env_id: str, *, episodes: int, seed: int) -> list[EpisodeSpec]:
+    """The panel of `episodes` tasks with the seeds `seed`, `seed + 1`, …"""
+    return [EpisodeSpec(env_id, s, f"panel/{s}", sampling_seed=s) for s in range(seed, seed + episodes)]
+
+
+def evaluate(
+    trajectories: Sequence[Trajectory], *, env: str, agent: str, split: str, seed: int
+) -> Evaluation:
+    """Sum up the episodes of a panel. Raises `ValueError` when not one of them could be played."""
+    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+    if not played:
+        reason = trajectories[0].error if trajectories else "the panel is empty"
+        raise ValueError(f"{env}: not one of {len(trajectories)} episodes could be played ({reason})")
+    by_type: dict[str, list[Trajectory]] = defaultdict(list)
+    for trajectory in played:
+        by_type[trajectory.task_type].append(trajectory)
+    turns = [turn for trajectory in played for turn in trajectory.turns]
+    scores = [trajectory.score for trajectory in played if trajectory.score is not None]
+    panel = [trajectory.task_id for trajectory in trajectories]
+    overall = success_rate(played)
+    return Evaluation(
+        env=env,
+        agent=agent,
+        split=split,
+        seed=seed,
+        episodes=len(played),
+        env_errors=len(trajectories) - len(played),
+        success_rate=overall.success_rate,
+        ci95=overall.ci95,
+        mean_turns=len(turns) / len(played),
+        mean_reward=fmean(trajectory.total_reward for trajectory in played),
+        mean_score=fmean(scores) if scores else None,
+        invalid_action_rate=fmean(not turn.is_action_valid for turn in turns) if turns else 0.0,
+        stop_reasons=dict(Counter(str(trajectory.stop_reason) for trajectory in played)),
+        by_task={name: success_rate(members) for name, members in sorted(by_type.items())},
+        panel=panel,
+        panel_hash=blake2b("\n".join(panel).encode(), digest_size=8).hexdigest(),
+    )
+
+
+def success_rate(trajectories: Sequence[Trajectory]) -> SuccessRate:
+    """The share of successes with its interval."""
+    successes = sum(trajectory.success for trajectory in trajectories)
+    n = len(trajectories)
+    return SuccessRate(n, successes / n if n else float("nan"), wilson_interval(successes, n))
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a proportion (JASA 22, 1927, 209–212); (0, 1) for n = 0.
+
+    Unlike the normal approximation it stays within [0, 1] and is honest for few episodes and rates near 0
+    or 1.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,0 +1,78 @@
+"""The trainable agent: observation → prompt tokens → response tokens → action."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from agentgym.agents.agent import Decision, Episode
+from agentgym.agents.contexts import ChatPieces, Context
+from agentgym.agents.engines import Engine, Sample, SamplingParams
+from agentgym.agents.formats import Format
+from agentgym.agents.trajectory import StopReason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class LLMAgent:
+    """A language model that plays. It works on token ids throughout; text is decoded for the environment."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        context: Context,
+        format: Format,
+        sampling: SamplingParams,
+        context_length: int,
+    ):
+        """`context_length`: an episode whose next prompt leaves no room for a response in it is ended."""
+        self.engine = engine
+        self.tokenizer = tokenizer
+        self.context = context
+        self.format = format
+        self.sampling = sampling
+        self.context_length = context_length
+        self._pieces: dict[str, ChatPieces] = {}
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        """See `Agent.act`."""
+        prompts = [self._prompt(episode) for episode in episodes]
+        fitting = [i for i, p in enumerate(prompts) if len(p) + self.sampling.max_new_tokens <= self.context_length]
+        samples = self.engine.generate(
+            [prompts[i] for i in fitting], [_turn_seed(episodes[i]) for i in fitting], self.sampling
+        )
+        decisions = [Decision(action="", stop_reason=StopReason.CONTEXT_OVERFLOW) for _ in episodes]
+        for i, sample in zip(fitting, samples, strict=True):
+            decisions[i] = self._decide(prompts[i], sample)
+        return decisions
+
+    def _prompt(self, episode: Episode) -> list[int]:
+        instructions = "\n".join(filter(None, [episode.env.instructions, self.format.instructions]))
+        if instructions not in self._pieces:
+            self._pieces[instructions] = ChatPieces(self.tokenizer, instructions)
+        return self.context.prompt(
+            self._pieces[instructions],
+            episode.trajectory.turns,
+            episode.observation,
+            self.tokenizer.eos_token_id,
+        )
+
+    def _decide(self, prompt: list[int], sample: Sample) -> Decision:
+        response = self.tokenizer.decode(sample.ids, skip_special_tokens=True)
+        return Decision(
+            action=self.format.parse(response),
+            response=response,
+            prompt_ids=prompt,
+            response_ids=sample.ids,
+            logprobs=sample.logprobs,
+        )
+
+
+def _turn_seed(episode: Episode) -> int:
+    """The seed of this turn's sampling: a hash of the episode's seed and the turn."""
+    digest = blake2b(f"{episode.sampling_seed}/{episode.turn}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

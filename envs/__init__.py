@@ -1,0 +1,54 @@
+"""Text environments: worlds whose observations and actions are strings.
+
+Importing this package registers the built-in ids, so that `gymnasium.make("agentgym/Sokoban-v0")` works.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from agentgym.envs.registration import BUILTIN, make, register, registered
+from agentgym.envs.text_env import Info, TextEnv, TextSpace
+
+if TYPE_CHECKING:
+    from agentgym.envs.checker import TextEnvError, check_text_env
+    from agentgym.envs.discrete import DiscreteTextEnv
+    from agentgym.envs.frozen_lake import FrozenLakeEnv
+    from agentgym.envs.sokoban.env import SokobanEnv
+
+__all__ = [
+    "DiscreteTextEnv",
+    "FrozenLakeEnv",
+    "Info",
+    "SokobanEnv",
+    "TextEnv",
+    "TextEnvError",
+    "TextSpace",
+    "check_text_env",
+    "make",
+    "register",
+    "registered",
+]
+
+_LAZY = {
+    "DiscreteTextEnv": "agentgym.envs.discrete",
+    "FrozenLakeEnv": "agentgym.envs.frozen_lake",
+    "SokobanEnv": "agentgym.envs.sokoban.env",
+    "TextEnvError": "agentgym.envs.checker",
+    "check_text_env": "agentgym.envs.checker",
+}
+"""Names whose modules are imported at first use, so that importing this package stays quick."""
+
+for _env_id, _entry_point in BUILTIN.items():
+    register(_env_id, _entry_point)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

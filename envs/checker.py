@@ -1,0 +1,72 @@
+"""`check_text_env`: does an environment keep every promise of `TextEnv`?
+
+gymnasium's `check_env` is one of the checks; the others are what text environments fail in practice: shared
+randomness, seeds that mean another task in another process, `success` at the wrong moment, actions that
+raise, splits that share tasks. They are ordered from basic to deep, and the first that fails raises
+`TextEnvError` with what was expected and what was received.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import gymnasium
+
+from agentgym.envs.checks import CHECKS, Check, Subject, VerdictError, check_second_process
+from agentgym.envs.registration import make
+from agentgym.envs.text_env import TextEnv
+
+
+class TextEnvError(AssertionError):
+    """A check failed: "check: expected …, received …"."""
+
+
+def check_text_env(
+    env: str | Callable[..., TextEnv],
+    *,
+    seeds: Iterable[int] = range(3),
+    script_turns: int = 8,
+    tasks_per_split: int = 20,
+    expert_success_rate: float = 1.0,
+    second_process: bool = False,
+) -> None:
+    """Raise `TextEnvError` at the first broken promise; return None if there is none.
+
+    Args:
+        env: an id, or whatever takes the constructor's arguments and returns a new environment: the class,
+            or `functools.partial(make, env_id, size=8)`.
+        seeds: the tasks that are played.
+        script_turns: how many turns of each are played, replayed and compared.
+        tasks_per_split: how many tasks of each split are drawn to see that splits share none.
+        expert_success_rate: the least share of `seeds` that the expert must solve, where there is an expert;
+            below 1 for worlds with chance in them.
+        second_process: also compare with a process of its own, where strings have other hashes. `env` must
+            then be an id known there too, or importable.
+    """
+    if isinstance(env, gymnasium.Env) or not (isinstance(env, str) or callable(env)):
+        raise TypeError(f"check_text_env takes an id, a class or a factory, not {reprlib.repr(env)}")
+    seeds = tuple(seeds)
+    if not seeds:
+        raise ValueError("seeds must name at least one seed")
+    subject = Subject(
+        new=partial(make, env) if isinstance(env, str) else env,
+        seeds=seeds,
+        script_turns=script_turns,
+        tasks_per_split=tasks_per_split,
+        expert_success_rate=expert_success_rate,
+    )
+    for check in (*CHECKS, check_second_process) if second_process else CHECKS:
+        try:
+            check(subject)
+        except VerdictError as verdict:
+            raise TextEnvError(f"{_name(check)}: {verdict}") from None
+        except Exception as error:
+            raise TextEnvError(
+                f"{_name(check)}: expected no exception, received {type(error).__name__}: {error}"
+            ) from error
+
+
+def _name(check: Check) -> str:
+    return check.__name__.removeprefix("check_").replace("_", " ")

@@ -1,0 +1,192 @@
+"""The text environment: a `gymnasium.Env` whose observations and actions are strings.
+
+A subclass implements `_start`, `_act` and `_situation`; this class counts turns, truncates, fills `info`
+and keeps all randomness private. `agentgym.envs.check_text_env` checks everything promised here.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NotRequired, TypeAlias, TypedDict
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+
+Split: TypeAlias = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+class Info(TypedDict):
+    """What `reset` and `step` return as `info`."""
+
+    success: bool
+    """The task is solved. True only together with `terminated`."""
+    task_id: str
+    """Names the task: two episodes with one `task_id` start in the same state."""
+    task_type: str
+    """The kind of task, for success rates by kind."""
+    state_key: str
+    """Names the situation the agent is in: GiGPO's anchor state (arXiv:2505.10978, §4.2)."""
+    is_action_valid: bool
+    """The last action was understood and legal (True at reset)."""
+    admissible_actions: NotRequired[list[str]]
+    """The actions that would be understood now, where they can be listed."""
+    score: NotRequired[float]
+    """A graded success in [0, 1]."""
+    answers: NotRequired[list[str]]
+    """Ground truth (IGPO's signal). Never shown to an agent."""
+    reward_parts: NotRequired[dict[str, float]]
+    """The components of the last reward by name."""
+
+
+class TextSpace(gymnasium.spaces.Space[str]):
+    """The space of all strings.
+
+    `gymnasium.spaces.Text` has a fixed character set (no blank by default) and a least length of 1, so it
+    rejects actions that a language model does produce. Any `str` is contained here.
+    """
+
+    def __init__(self, examples: Sequence[str] = (), seed: int | np.random.Generator | None = None):
+        """`examples`: strings that `sample` draws from; without any it draws short printable ones."""
+        super().__init__(shape=None, dtype=None, seed=seed)
+        self.examples = tuple(examples)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Draw one of `examples`, or up to 16 printable ASCII characters."""
+        if mask is not None or probability is not None:
+            raise ValueError("TextSpace.sample takes no mask and no probability: the space is not countable")
+        if self.examples:
+            return self.examples[int(self.np_random.integers(len(self.examples)))]
+        length = int(self.np_random.integers(17))
+        return "".join(map(chr, self.np_random.integers(32, 127, length)))
+
+    def contains(self, x: Any) -> bool:
+        """True for every `str`."""
+        return isinstance(x, str)
+
+    @property
+    def is_np_flattenable(self) -> bool:
+        """Strings have no fixed-size array form."""
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TextSpace) and self.examples == other.examples
+
+    def __hash__(self) -> int:
+        return hash(("TextSpace", self.examples))
+
+    def __repr__(self) -> str:
+        return f"TextSpace(examples={list(self.examples)})" if self.examples else "TextSpace()"
+
+
+class TextEnv(gymnasium.Env[str, str]):
+    """Base class of all environments in agentgym.
+
+    The same class, arguments and `seed` give the same task and the same first observation in every process
+    and on every machine. Any string may be given to `step`; one that is not understood costs a turn and is
+    answered with an observation that says so.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - as in the base class
+    observation_space: TextSpace
+    action_space: TextSpace
+    instructions: str
+    """The rules and the action grammar in words, for the system prompt."""
+    task_types: tuple[str, ...]
+    """Every value that `info["task_type"]` may take."""
+    splits: tuple[str, ...] = SPLITS
+    """The splits this environment has. No task is in two of them."""
+    data_source: str = "builtin"
+    """Where the tasks come from: "builtin", or the path that was given as `data`."""
+
+    def __init__(self, *, split: str = "train", max_turns: int, render_mode: str | None = None):
+        """`max_turns`: the episode is truncated after this many calls of `step`, whatever they were."""
+        if split not in self.splits:
+            raise ValueError(f"split must be one of {', '.join(self.splits)}, not {split!r}")
+        if max_turns < 1:
+            raise ValueError(f"max_turns must be at least 1, not {max_turns}")
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode must be None or 'ansi', not {render_mode!r}")
+        self.split = split
+        self.max_turns = max_turns
+        self.render_mode = render_mode
+        self.observation_space = TextSpace()
+        self.action_space = TextSpace()
+        self.turn = 0
+        self._observation: str | None = None
+        self._over = True
+
+    # What a subclass implements ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:
+        """Begin a task drawn with `rng` alone; return the first observation."""
+
+    @abstractmethod
+    def _act(self, action: str) -> tuple[str, float, bool, bool]:
+        """Carry out `action`; return (observation, reward, terminated, whether the action was valid)."""
+
+    @abstractmethod
+    def _situation(self) -> dict[str, Any]:
+        """The keys of `Info` for the present state, all but `is_action_valid`."""
+
+    def expert(self) -> str:
+        """A good next action in the present state, found by planning.
+
+        Raises `NotImplementedError` where an environment has no expert, and `RuntimeError` where no plan
+        leads to success any more.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no expert")
+
+    # gymnasium's interface --------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start an episode. Without `seed` the next task of the private generator is taken."""
+        super().reset(seed=seed)
+        self.turn = 0
+        self._over = False
+        self._observation = self._start(self.np_random, options or {})
+        info = self._situation()
+        info["is_action_valid"] = True
+        return self._observation, info
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Play one turn. Raises `ResetNeeded` before the first `reset` and after the episode's end."""
+        if self._over:
+            raise ResetNeeded("the episode has not begun or is over: call reset() before step()")
+        self._observation, reward, terminated, valid = self._act(action)
+        self.turn += 1
+        truncated = not terminated and self.turn >= self.max_turns
+        self._over = terminated or truncated
+        info = self._situation()
+        info["is_action_valid"] = valid
+        return self._observation, reward, terminated, truncated, info
+
+    def render(self) -> str | None:
+        """The last observation in the render mode "ansi", else None."""
+        return self._observation if self.render_mode == "ansi" else None
+
+    # Branching --------------------------------------------------------------------------------------------
+
+    _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset(
+        {"observation_space", "action_space", "spec"}
+    )
+    """Attributes that never change after construction (spaces, data, settings): not copied."""
+
+    def snapshot(self) -> object:
+        """An exact, independent copy of the state, the random generator's included."""
+        changing = {k: v for k, v in self.__dict__.items() if k not in self._shared_between_snapshots}
+        return copy.deepcopy(changing)
+
+    def restore(self, snapshot: object) -> None:
+        """Return to a state taken by `snapshot` on this environment or one with the same arguments."""
+        if not isinstance(snapshot, dict):
+            raise TypeError(f"restore takes what snapshot() returned, not {type(snapshot).__name__}")
+        for name in self.__dict__.keys() - snapshot.keys() - self._shared_between_snapshots:
+            del self.__dict__[name]  # set since the snapshot: a random generator, a plan
+        self.__dict__.update(copy.deepcopy(snapshot))

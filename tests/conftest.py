@@ -1,0 +1,22 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before any import of torch or NumPy: more threads than cores make small matrices many times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+
+DEFAULT_TEST_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The directory with genuine data: $AGENTGYM_TEST_DATA, else ../shared/data beside the repository."""
+    path = Path(os.environ.get("AGENTGYM_TEST_DATA") or DEFAULT_TEST_DATA)
+    if not path.is_dir():
+        pytest.skip(f"no test data: {path} is not a directory (set AGENTGYM_TEST_DATA to one)")
+    return path

@@ -1,0 +1,107 @@
+"""Behaviour cloning of demonstrators: the warm start before reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+
+from agentgym.agents.agent import Decision, ExpertAgent
+from agentgym.agents.contexts import ChatPieces, Context
+from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
+from agentgym.envs import TextEnv
+from agentgym.trainers.sequences import TokenSequence, sampled_logits
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """One decision of a demonstrator."""
+
+    sequence: TokenSequence
+    first_token: dict[int, float]
+    """The distribution of the response's first token that the demonstrator drew from."""
+
+
+def demonstrate(
+    env: TextEnv,
+    expert: ExpertAgent,
+    tokenizer: PreTrainedTokenizerBase,
+    context: Context,
+    seeds: Iterable[int],
+    instructions: str,
+) -> Iterator[Demonstration]:
+    """Play one episode a seed and yield every decision, until the expert knows no way to success any more."""
+    pieces = ChatPieces(tokenizer, instructions)
+    end = tokenizer.eos_token_id
+
+    def response_ids(action: str) -> list[int]:
+        return [*tokenizer.encode(action, add_special_tokens=False), end]
+
+    for seed in seeds:
+        episode = start_episode(env, EpisodeSpec("", seed, group="", sampling_seed=seed))
+        stop_reason = None
+        while stop_reason is None and _has_plan(env):
+            distribution = expert.distribution(episode)
+            action = expert.act([episode])[0].action
+            prompt = context.prompt(pieces, episode.trajectory.turns, episode.observation, end)
+            response = response_ids(action)
+            first_token: dict[int, float] = {}
+            for alternative, probability in distribution.items():
+                token = response_ids(alternative)[0]
+                first_token[token] = first_token.get(token, 0.0) + probability
+            ids = (*prompt, *response)
+            yield Demonstration(TokenSequence(ids, tuple(range(len(prompt), len(ids)))), first_token)
+            stop_reason = play_turn(episode, Decision(action, response_ids=response))
+
+
+def _has_plan(env: TextEnv) -> bool:
+    try:
+        env.expert()
+    except RuntimeError:
+        return False
+    return True
+
+
+def cloning_loss(model: torch.nn.Module, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
+    """Cross-entropy to the demonstrator, averaged over response tokens.
+
+    The first token of a response is compared with the whole distribution it was drawn from: its sample
+    would have the same mean and only add noise. Later tokens are compared with the ones played.
+    """
+    sequences = [demonstration.sequence for demonstration in demonstrations]
+    logits, tokens = sampled_logits(model, sequences)
+    target = torch.zeros_like(logits).scatter_(1, tokens[:, None], 1.0)
+    slot = 0
+    for demonstration in demonstrations:
+        target[slot] = 0.0
+        for token, probability in demonstration.first_token.items():
+            target[slot, token] = probability
+        slot += len(demonstration.sequence.sampled)
+    return F.cross_entropy(logits, target)
+
+
+def clone(
+    model: torch.nn.Module,
+    batches: Iterable[Sequence[Demonstration]],
+    *,
+    learning_rate: float,
+    num_steps: int,
+    warmup_steps: int = 100,
+    weight_decay: float = 0.01,
+) -> Iterator[float]:
+    """Train `model` on `num_steps` batches with AdamW and a cosine schedule; yield every batch's loss."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps, num_steps)
+    model.train()
+    for _, demonstrations in zip(range(num_steps), batches, strict=False):
+        loss = cloning_loss(model, demonstrations)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        schedule.step()
+        yield loss.item()

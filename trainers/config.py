@@ -1,0 +1,57 @@
+"""What a training run can be told. Names are TRL's, PEFT's and transformers' where they have one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentgym.trainers.losses import Aggregation
+
+
+class TrainerConfig(BaseModel):
+    """The training loop's settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    """All randomness of a run derives from it: tasks, sampling, LoRA's initialisation, minibatches."""
+    max_steps: int = Field(100, ge=1)
+    """Training steps: each collects groups and updates on them."""
+    groups_per_step: int = Field(16, ge=1)
+    """Tasks a step, over all processes together."""
+    group_size: int = Field(8, ge=1)
+    """Episodes of one task."""
+    num_envs: int = Field(128, ge=1)
+    """Episodes that are live at a time, in each process."""
+
+    credit: str = "gigpo"
+    """A credit scheme; `agentgym schemes` lists them."""
+    credit_kwargs: dict[str, Any] = {}
+    """The scheme's parameters."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    num_iterations: int = Field(1, ge=1)
+    """Passes over each batch (μ in GRPO)."""
+    num_minibatches: int = Field(1, ge=1)
+    """Optimizer steps a pass; whole groups are dealt to them."""
+    max_tokens_per_micro_batch: int = Field(16384, ge=1)
+    """A minibatch's gradient is accumulated over micro-batches of at most this many tokens, padding counted."""
+    epsilon: float = Field(0.2, gt=0)
+    """PPO's clip range, and its lower half where `epsilon_high` is given."""
+    epsilon_high: float | None = Field(None, gt=0)
+    loss_aggregation: Aggregation = "token-mean"
+    beta: float = Field(0.0, ge=0)
+    """Weight of the KL divergence to the reference policy, the model without its adapter."""
+    entropy_coef: float = Field(0.0, ge=0)
+    """Weight of the entropy bonus."""
+    gradient_checkpointing: bool = False
+
+    save_steps: int = Field(10, ge=1)
+    """Steps between checkpoints; the last step is always saved."""
+    save_total_limit: int = Field(2, ge=1)
+    """How many checkpoints are kept."""

@@ -1,0 +1,190 @@
+"""The register of credit schemes: one decorator puts a function on the list, `compute` runs it checked.
+
+A scheme is a pure function `TurnBatch → Credit`: no model, no torch, no randomness without a seed. Its
+parameters are keyword-only with defaults; their names, types and defaults are read from its signature.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import numpy as np
+
+from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.credit.parameters import Parameter, read_parameters
+
+Granularity: TypeAlias = Literal["episode", "segment", "turn", "token"]
+SchemeFunction: TypeAlias = Callable[..., "Credit"]
+Aliases: TypeAlias = Callable[[Mapping[str, object]], dict[str, object]]
+F = TypeVar("F", bound=SchemeFunction)
+
+
+@dataclass(frozen=True, eq=False)
+class Credit:
+    """The advantages that a scheme gives: one for each turn, or one for each token."""
+
+    advantage_T: FloatArray | None = None
+    advantage_K: FloatArray | None = None
+    parts: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    """Named intermediate results for reports and tests. A name ends in its axis."""
+
+    def __post_init__(self) -> None:
+        if (self.advantage_T is None) == (self.advantage_K is None):
+            raise ValueError("a Credit has either advantage_T or advantage_K")
+
+    def token_advantages(self, batch: TurnBatch) -> FloatArray:
+        """advantage_K: a turn's advantage is given to each of its response tokens."""
+        if self.advantage_K is not None:
+            return self.advantage_K
+        assert self.advantage_T is not None
+        return self.advantage_T[batch.turn_K]
+
+    def turn_advantages(self, batch: TurnBatch) -> FloatArray:
+        """advantage_T: of a scheme with token advantages their mean in each turn (0 without tokens)."""
+        if self.advantage_T is not None:
+            return self.advantage_T
+        assert self.advantage_K is not None
+        sum_T = np.bincount(batch.turn_K, weights=self.advantage_K, minlength=batch.n_turns)
+        return sum_T / np.maximum(batch.n_tokens_T, 1)
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A registered credit scheme."""
+
+    name: str
+    function: SchemeFunction
+    paper: str
+    granularity: Granularity
+    """The smallest unit that gets a credit of its own."""
+    needs: tuple[str, ...]
+    """What the batch must have: "state_key", "observation", "tokens", or the name of a signal."""
+    requires_groups: bool
+    """Whether it compares the trajectories of a group, and is meaningless for groups of one."""
+    parameters: Mapping[str, Parameter]
+    aliases: Aliases | None
+    """Translates the official code's parameter names; leaves all other names as they are."""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def describe(self) -> dict[str, object]:
+        """Everything about the scheme as JSON values."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "paper": self.paper,
+            "granularity": self.granularity,
+            "needs": list(self.needs),
+            "requires_groups": self.requires_groups,
+            "parameters": {p.name: {"type": p.type, "default": p.default} for p in self.parameters.values()},
+        }
+
+    def check_parameters(self, params: Mapping[str, object]) -> dict[str, object]:
+        """The parameters under their own names, checked. Raises `ValueError` in one line."""
+        params = self.aliases(params) if self.aliases else params
+        for name in params:
+            if name not in self.parameters:
+                raise ValueError(_unknown(f"{self.name}: unknown parameter", name, self.parameters))
+        try:
+            return {name: self.parameters[name].check(value) for name, value in params.items()}
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+
+    def check_needs(self, batch: TurnBatch) -> None:
+        """Raises `ValueError` naming what the scheme needs and the batch does not have."""
+        for need in self.needs:
+            require(batch, need, self.name)
+
+
+_SCHEMES: dict[str, Scheme] = {}
+
+
+def credit(
+    name: str,
+    *,
+    paper: str,
+    needs: Iterable[str] = (),
+    granularity: Granularity = "turn",
+    requires_groups: bool = False,
+    aliases: Aliases | None = None,
+) -> Callable[[F], F]:
+    """Register the decorated function as the scheme `name`; it stays an ordinary function."""
+
+    def register(function: F) -> F:
+        known = _SCHEMES.get(name)
+        if known is not None and _identity(known.function) != _identity(function):
+            raise ValueError(f"the credit scheme {name!r} exists already, in {known.function.__module__}")
+        parameters = read_parameters(function)
+        _SCHEMES[name] = Scheme(
+            name, function, paper, granularity, tuple(needs), requires_groups, parameters, aliases
+        )
+        return function
+
+    return register
+
+
+def schemes() -> list[Scheme]:
+    """All registered schemes, by name."""
+    return [_SCHEMES[name] for name in sorted(_SCHEMES)]
+
+
+def get_scheme(name: str) -> Scheme:
+    """The scheme of this name. Raises `ValueError` with the nearest names."""
+    if name not in _SCHEMES:
+        raise ValueError(_unknown("unknown credit scheme", name, _SCHEMES))
+    return _SCHEMES[name]
+
+
+def compute(scheme: str, batch: TurnBatch, /, **params: object) -> Credit:
+    """The credit that the scheme of this name gives to a batch.
+
+    Raises `ValueError` in one line for an unknown scheme or parameter, a parameter of the wrong type, a batch
+    that lacks what the scheme needs, and for advantages that are not finite.
+    """
+    found = get_scheme(scheme)
+    checked = found.check_parameters(params)
+    found.check_needs(batch)
+    result = found.function(batch, **checked)
+    _check_result(scheme, batch, result)
+    return result
+
+
+def require(batch: TurnBatch, need: str, scheme: str) -> None:
+    """Raises `ValueError` if the batch does not have what the scheme needs."""
+    known = {
+        "state_key": batch.state_T is not None,
+        "observation": batch.observation_T is not None,
+        "tokens": batch.token_offsets_T is not None,
+    }
+    if not known.get(need, need in batch.signals):
+        raise ValueError(f"{scheme} needs {need!r}, which this batch does not have")
+
+
+def _check_result(scheme: str, batch: TurnBatch, result: Credit) -> None:
+    if result.advantage_T is not None:
+        name, advantage, length = "advantage_T", result.advantage_T, batch.n_turns
+    else:
+        assert result.advantage_K is not None
+        name, advantage, length = "advantage_K", result.advantage_K, batch.n_tokens
+    if advantage.shape != (length,):
+        raise ValueError(f"{scheme}: {name} has the shape {advantage.shape}, not {(length,)}")
+    if not np.isfinite(advantage).all():
+        raise ValueError(f"{scheme}: {name} is not finite everywhere")
+
+
+def _identity(function: SchemeFunction) -> tuple[str, str]:
+    """Tells a scheme that is defined twice from a module that is loaded again."""
+    return function.__module__, function.__qualname__
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{what} {name!r}: {hint}there is {', '.join(sorted(known)) or 'none'}"

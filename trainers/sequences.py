@@ -1,0 +1,128 @@
+"""Trajectories as token sequences, and the logits of their sampled tokens alone.
+
+Turns whose prompt begins with everything before it (a dialogue) share one sequence; turns with a prompt of
+their own (a window) are sequences of their own. Equal sequences, frequent among siblings in a small world,
+are kept once: what the model computes for one holds for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agentgym.agents.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSequence:
+    """Token ids, and which of them were sampled."""
+
+    ids: tuple[int, ...]
+    sampled: tuple[int, ...]
+    """Ascending indices into `ids`. Index 0 never occurs: the first token has no context to be sampled from."""
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """The sequences of a batch of trajectories.
+
+    `slot_K` maps the batch's sampled tokens (trajectory by trajectory, turn by turn) to slots: the sampled
+    tokens of `sequences`, counted sequence by sequence. Equal sequences share their slots.
+    """
+
+    sequences: list[TokenSequence]
+    slot_K: NDArray[np.int64]
+
+    @property
+    def slot_offsets(self) -> NDArray[np.int64]:
+        """Where each sequence's slots begin; one longer than `sequences`."""
+        return np.cumsum([0, *(len(sequence.sampled) for sequence in self.sequences)])
+
+
+def build_sequences(trajectories: Sequence[Trajectory]) -> SequenceBatch:
+    """Lay out trajectories as token sequences. Every sampled token has exactly one place."""
+    index: dict[TokenSequence, int] = {}
+    order: list[int] = []
+    for trajectory in trajectories:
+        for sequence in _sequences_of(trajectory):
+            order.append(index.setdefault(sequence, len(index)))
+    sequences = list(index)
+    offsets = np.cumsum([0, *(len(sequence.sampled) for sequence in sequences)])
+    slots = [np.arange(offsets[i], offsets[i + 1]) for i in order]
+    return SequenceBatch(sequences, np.concatenate(slots) if slots else np.empty(0, np.int64))
+
+
+def _sequences_of(trajectory: Trajectory) -> Iterator[TokenSequence]:
+    ids: list[int] = []
+    sampled: list[int] = []
+    for turn in trajectory.turns:
+        if turn.prompt_ids[: len(ids)] != ids:
+            yield TokenSequence(tuple(ids), tuple(sampled))
+            sampled = []
+        start = len(turn.prompt_ids)
+        ids = turn.prompt_ids + turn.response_ids
+        sampled = sampled + list(range(start, len(ids)))
+    if ids:
+        yield TokenSequence(tuple(ids), tuple(sampled))
+
+
+def micro_batches(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]:
+    """Partition sequences into batches of at most `max_tokens` tokens, padding counted.
+
+    Returns indices into `sequences`. Neighbours in length share a batch, so that padding is rare. A sequence
+    longer than `max_tokens` gets a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids), reverse=True):
+        width = len(sequences[batches[-1][0]].ids) if batches else 0
+        if batches and width * (len(batches[-1]) + 1) <= max_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def sampled_logits(
+    model: torch.nn.Module, sequences: Sequence[TokenSequence], *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits that the sampled tokens were drawn from, and those tokens.
+
+    Returns logits (slots, vocabulary) in float32, divided by `temperature`, and token ids (slots,). Padding
+    is on the right, where causal attention never looks, so no attention mask is needed.
+    """
+    device = next(model.parameters()).device
+    width = max(len(sequence.ids) for sequence in sequences)
+    input_ids = np.zeros((len(sequences), width), np.int64)
+    predicts_sampled = np.zeros((len(sequences), width), bool)
+    for row, sequence in enumerate(sequences):
+        input_ids[row, : len(sequence.ids)] = sequence.ids
+        predicts_sampled[row, np.array(sequence.sampled, np.int64) - 1] = True
+    tokens = np.concatenate([np.array(s.ids, np.int64)[list(s.sampled)] for s in sequences])
+    with _head_only_at(model, torch.from_numpy(predicts_sampled).to(device)):
+        output = model(input_ids=torch.from_numpy(input_ids).to(device), use_cache=False)
+    return output.logits[0].float() / temperature, torch.from_numpy(tokens).to(device)
+
+
+@contextmanager
+def _head_only_at(model: Any, keep: torch.Tensor) -> Iterator[None]:
+    """Within, the output head sees only the positions where `keep` (batch, length) is true.
+
+    Observations are most of a trajectory, and a vocabulary is large: their logits, never needed, would be
+    most of the memory. Selecting before the head, not after, keeps whatever the model does around it
+    (soft-capping, scaling).
+    """
+
+    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0][keep].unsqueeze(0), *inputs[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()
