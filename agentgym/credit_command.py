@@ -34,7 +34,8 @@ def credit_file(scheme: str, path: Path, params: Mapping[str, object]) -> dict[s
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}, ')}") from None
+        names_the_file = str(error).startswith(f"{path}, line")
+        raise ValueError(str(error) if names_the_file else f"{path}: {error}") from None
     turns = batch.nest_turns(credit.turn_advantages(batch))
     has_tokens = batch.token_offsets_T is not None
     tokens = batch.nest_tokens(credit.token_advantages(batch)) if has_tokens else None

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from agentgym.agents.trajectory import Turn
+    from transformers import PreTrainedTokenizerBase
 
 #: For tokenizers without a chat template (base models).
 DEFAULT_CHAT_TEMPLATE = (

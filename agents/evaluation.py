@@ -64,9 +64,7 @@ def panel_specs(env_id: str, *, episodes: int, seed: int) -> list[EpisodeSpec]:
     return [EpisodeSpec(env_id, s, f"panel/{s}", sampling_seed=s) for s in range(seed, seed + episodes)]
 
 
-def evaluate(
-    trajectories: Sequence[Trajectory], *, env: str, agent: str, split: str, seed: int
-) -> Evaluation:
+def evaluate(trajectories: Sequence[Trajectory], *, env: str, agent: str, split: str, seed: int) -> Evaluation:
     """Sum up the episodes of a panel. Raises `ValueError` when not one of them could be played."""
     played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
     if not played:

@@ -60,6 +60,13 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     return LoadedModel(model.to(device).eval(), tokenizer, name)
 
 
+def stop_token_ids(loaded: LoadedModel) -> list[int]:
+    """The tokens that end a response: the tokenizer's, and those of the model's generation settings."""
+    configured = loaded.model.generation_config.eos_token_id
+    ids = [configured] if isinstance(configured, int) else list(configured or ())
+    return sorted({*ids, loaded.tokenizer.eos_token_id} - {None})
+
+
 def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
     source, options = _source(name)
     try:

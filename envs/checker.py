@@ -50,6 +50,8 @@ def check_text_env(
     seeds = tuple(seeds)
     if not seeds:
         raise ValueError("seeds must name at least one seed")
+    if isinstance(env, str):
+        make(env).close()  # an unknown id is the caller's mistake, not the environment's
     subject = Subject(
         new=partial(make, env) if isinstance(env, str) else env,
         seeds=seeds,

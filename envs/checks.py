@@ -49,8 +49,14 @@ class VerdictError(Exception):
     """What was expected and what was received; `check_text_env` adds the name of the check."""
 
 
+class _Words(str):
+    """What was received, in words; a plain str is a value and is shown in quotes."""
+
+    __slots__ = ()
+
+
 def _fail(expected: str, received: object) -> NoReturn:
-    shown = received if isinstance(received, str) else _short.repr(received)
+    shown = received if isinstance(received, _Words) else _short.repr(received)
     raise VerdictError(f"expected {expected}, received {shown}")
 
 
@@ -64,7 +70,7 @@ def _expect_equal(expected: Sequence[Turn], received: Sequence[Turn], what: str)
     difference = first_difference(expected, received)
     if difference:
         where, a, b = difference
-        _fail(f"{what} to repeat {where}: {_short.repr(a)}", _short.repr(b))
+        _fail(f"{what} to repeat {where}: {_short.repr(a)}", b)
 
 
 _short = reprlib.Repr()
@@ -94,7 +100,7 @@ def _write_script(env: TextEnv, seed: int, turns: int) -> list[str]:
 
 
 def _global_random_state() -> bytes:
-    return pickle.dumps((random.getstate(), np.random.get_state()))  # noqa: NPY002 - it is what must not change
+    return pickle.dumps((random.getstate(), np.random.get_state()))  # noqa: NPY002
 
 
 # The checks, from basic to deep ---------------------------------------------------------------------------
@@ -103,7 +109,7 @@ def _global_random_state() -> bytes:
 def check_attributes(subject: Subject) -> None:
     """`instructions`, `task_types`, `splits` and `max_turns` are there, and of the right types."""
     env = subject.new()
-    _expect(isinstance(env, TextEnv), "a TextEnv", type(env).__name__)
+    _expect(isinstance(env, TextEnv), "a TextEnv", _Words(type(env).__name__))
     instructions = getattr(env, "instructions", None)
     _expect(isinstance(instructions, str) and instructions.strip(), "instructions in words", instructions)
     for name in ("task_types", "splits"):
@@ -118,14 +124,16 @@ def check_gymnasium(subject: Subject) -> None:
     """gymnasium's own `check_env` passes without a warning."""
     env = subject.new()
     env.spec = EnvSpec("agentgym/Checked-v0", entry_point=subject.new)
+    env.action_space.seed(subject.seeds[0])  # check_env itself begins unseeded: its verdict would vary
+    env.reset(seed=subject.seeds[0])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             check_env(env)
         except Exception as error:
-            _fail("gymnasium's check_env to pass", f"{type(error).__name__}: {error}")
+            _fail("gymnasium's check_env to pass", _Words(f"{type(error).__name__}: {error}"))
     messages = [str(warning.message) for warning in caught if "WARN: " in str(warning.message)]
-    received = _COLOUR.sub("", "; ".join(messages))
+    received = _Words(_COLOUR.sub("", "; ".join(messages)))
     _expect(not messages, "gymnasium's check_env to give no warning", received)
 
 
@@ -179,7 +187,7 @@ def _check_info(info: dict[str, Any], task_types: tuple[str, ...], where: str) -
         if key in info:
             _expect(is_right(info[key]), f"info[{key!r}] to be {words} {where}", info[key])
         else:
-            _expect(key in _OPTIONAL_INFO, f"info[{key!r}] {where}", f"only {sorted(info)}")
+            _expect(key in _OPTIONAL_INFO, f"info[{key!r}] {where}", _Words(f"only {sorted(info)}"))
     _expect(info["task_type"] in task_types, f"a task_type among {task_types} {where}", info["task_type"])
 
 
@@ -194,7 +202,7 @@ def check_truncation(subject: Subject) -> None:
     _expect(
         last.truncated and played == env.max_turns,
         f"truncated at turn {env.max_turns} (max_turns)",
-        f"truncated={last.truncated} at turn {played}",
+        _Words(f"truncated={last.truncated} at turn {played}"),
     )
 
 
@@ -211,7 +219,7 @@ def _expect_reset_needed(env: TextEnv, when: str) -> None:
         env.step("")
     except ResetNeeded:
         return
-    _fail(f"step to raise ResetNeeded {when}", "an answer")
+    _fail(f"step to raise ResetNeeded {when}", _Words("an answer"))
 
 
 def check_success(subject: Subject) -> None:
@@ -221,7 +229,11 @@ def check_success(subject: Subject) -> None:
             for number, turn in enumerate(episode(subject.new(), seed, actions)):
                 if turn.info["success"]:
                     where = f"turn {number} of seed {seed}"
-                    _expect(turn.terminated, f"success at {where} only with terminated", "terminated=False")
+                    _expect(
+                        turn.terminated,
+                        f"success at {where} only with terminated",
+                        _Words("terminated=False"),
+                    )
 
 
 def _expert_actions(subject: Subject, seed: int) -> list[str]:
@@ -256,16 +268,22 @@ def check_private_stream(subject: Subject) -> None:
 
 def check_global_randomness(subject: Subject) -> None:
     """The process-wide generators of `random` and NumPy are neither used nor seeded."""
-    before = _global_random_state()
-    for seed in subject.seeds:
-        env = subject.new()
-        episode(env, seed, subject.script(seed))
-        _expert_actions(subject, seed)
-        _expect(
-            _global_random_state() == before,
-            "the process-wide random states (random, numpy.random) to stay untouched",
-            f"another state after an episode of seed {seed}",
-        )
+    kept = random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy state is what is checked
+    try:
+        for seed in subject.seeds:
+            random.seed()  # from the system's entropy: a state that no environment seeds by chance
+            np.random.seed()  # noqa: NPY002
+            before = _global_random_state()
+            episode(subject.new(), seed, subject.script(seed))
+            _expert_actions(subject, seed)
+            _expect(
+                _global_random_state() == before,
+                "the process-wide random states (random, numpy.random) to stay untouched",
+                _Words(f"another state after an episode of seed {seed}"),
+            )
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
 
 
 def check_instances(subject: Subject) -> None:
@@ -296,7 +314,11 @@ def check_admissible_actions(subject: Subject) -> None:
             state = env.snapshot()
             for admissible in turn.info.get("admissible_actions", [])[:30]:
                 valid = step(env, admissible).info["is_action_valid"]
-                _expect(valid, f"the admissible action {admissible!r} to be valid", "is_action_valid=False")
+                _expect(
+                    valid,
+                    f"the admissible action {admissible!r} to be valid",
+                    _Words("is_action_valid=False"),
+                )
                 env.restore(state)
             turn = step(env, action)
 
@@ -325,7 +347,7 @@ def check_state_key(subject: Subject) -> None:
         _expect(
             len(observations) < 2 or len(keys) > 1,
             f"several state_keys in an episode with {len(observations)} observations",
-            f"{_short.repr(turns[0].info['state_key'])} at every turn",
+            _Words(f"{_short.repr(turns[0].info['state_key'])} at every turn"),
         )
 
 
@@ -359,14 +381,14 @@ def check_hostile_actions(subject: Subject) -> None:
         try:
             turn = step(env, action)
         except Exception as error:
-            _fail(what, f"{type(error).__name__}: {error}")
+            _fail(what, _Words(f"{type(error).__name__}: {error}"))
         over = turn.over
         _expect(isinstance(turn.observation, str), f"{what} as a str", turn.observation)
         _expect(_is_utf8(turn.observation), f"{what} without lone surrogates", turn.observation)
         length = len(turn.observation)
-        _expect(length < _LONGEST_ANSWER, f"{what} below {_LONGEST_ANSWER:,} characters", f"{length:,}")
+        _expect(length < _LONGEST_ANSWER, f"{what} below {_LONGEST_ANSWER:,} characters", _Words(f"{length:,}"))
         _expect(_is_finite(turn.reward), f"{what} with a finite reward", turn.reward)
-        _expect(not turn.info["success"] or turn.terminated, f"{what} without success", "success=True")
+        _expect(not turn.info["success"] or turn.terminated, f"{what} without success", _Words("success=True"))
 
 
 def _is_utf8(text: str) -> bool:
@@ -386,12 +408,12 @@ def check_splits(subject: Subject) -> None:
         for _ in range(subject.tasks_per_split):
             task = reset(env).info["task_id"]
             other = owner.setdefault(task, split)
-            _expect(other == split, f"the task {task} of the split {other!r} in no other split", repr(split))
+            _expect(other == split, f"the task {task} of the split {other!r} in no other split", split)
     try:
         subject.new(split="no such split")
     except ValueError:
         return
-    _fail("ValueError for split='no such split'", "an environment")
+    _fail("ValueError for split='no such split'", _Words("an environment"))
 
 
 def check_task_ids(subject: Subject) -> None:
@@ -423,7 +445,7 @@ def check_answers(subject: Subject) -> None:
     _expect(
         not shown or len(shown) < len(with_answers),
         "info['answers'] not to be shown to the agent",
-        f"{_short.repr(shown[0].info['answers']) if shown else None} in the first observation",
+        _Words(f"{_short.repr(shown[0].info['answers']) if shown else None} in the first observation"),
     )
 
 
@@ -443,7 +465,7 @@ def check_expert(subject: Subject) -> None:
             actions.append(action)
             turns.append(step(env, action))
             valid = turns[-1].info["is_action_valid"]
-            _expect(valid, f"the expert's action {action!r} to be valid", "is_action_valid=False")
+            _expect(valid, f"the expert's action {action!r} to be valid", _Words("is_action_valid=False"))
         unasked = subject.new()
         replayed = [*episode(unasked, seed, actions), reset(unasked)]
         _expect_equal(replayed, [*turns, reset(env)], f"the episode of seed {seed}, with expert() asked,")
@@ -453,7 +475,7 @@ def check_expert(subject: Subject) -> None:
     _expect(
         share >= subject.expert_success_rate - 1e-9,
         f"the expert to solve {subject.expert_success_rate:.0%} of the tasks",
-        f"{share:.0%}: {'; '.join(unsolved[:3])}",
+        _Words(f"{share:.0%}: {'; '.join(unsolved[:3])}"),
     )
 
 
@@ -465,21 +487,25 @@ def _has_no_expert(subject: Subject) -> bool:
     except NotImplementedError:
         return True
     except RuntimeError as error:
-        _fail("expert() to know a way at the start", f"RuntimeError: {error}")
+        _fail("expert() to know a way at the start", _Words(f"RuntimeError: {error}"))
     return False
 
 
 def check_second_process(subject: Subject) -> None:
     """A seed gives the same task in another process, where strings have other hashes."""
     scripts = {seed: subject.script(seed) for seed in subject.seeds}
+    try:
+        request = pickle.dumps((subject.new, scripts))
+    except Exception as error:
+        _fail("an environment that another process can import", _Words(f"{type(error).__name__}: {error}"))
     child = subprocess.run(
         [sys.executable, "-c", "from agentgym.envs.checks import _play_for_parent; _play_for_parent()"],
-        input=pickle.dumps((subject.new, scripts)),
+        input=request,
         env={**os.environ, "PYTHONHASHSEED": "4321", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         check=False,
     )
-    _expect(child.returncode == 0, "a second process to play", child.stderr.decode()[-400:])
+    _expect(child.returncode == 0, "a second process to play", _Words(child.stderr.decode()[-400:]))
     theirs = pickle.loads(child.stdout)
     for seed, script in scripts.items():
         here = episode(subject.new(), seed, script)

@@ -24,6 +24,13 @@ def positive_reward(observation: Any, reward: float) -> bool:
     return reward > 0
 
 
+class _Table(dict[Any, Any]):
+    """A toy-text world's transitions: they never change, so that snapshots share them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Table:
+        return self
+
+
 class DiscreteTextEnv(TextEnv):
     """Words for the actions of a gymnasium environment, and a text for its observations.
 
@@ -95,10 +102,13 @@ class DiscreteTextEnv(TextEnv):
 
     def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:
         seed = self._new_task(rng)
+        world: Any = self.env.unwrapped
+        if type(getattr(world, "P", None)) is dict:
+            world.P = _Table(world.P)
         observation, _ = self.env.reset(seed=seed, options=options)
         self._solved = self._cut_short = False
         self._policy = None
-        self._text = self._describe(observation, self.env.unwrapped)
+        self._text = self._describe(observation, world)
         return self._text
 
     def _act(self, action: str) -> tuple[str, float, bool, bool]:
@@ -131,7 +141,7 @@ class DiscreteTextEnv(TextEnv):
     def expert(self) -> str:
         """The action with the highest expected return, for worlds with gymnasium's transition table `P`."""
         world: Any = self.env.unwrapped
-        if not (hasattr(world, "P") and hasattr(world, "s")):
+        if not hasattr(world, "P"):
             raise NotImplementedError(f"{type(world).__name__} has no transition table P to plan with")
         if self._over:
             raise RuntimeError("the episode has not begun or is over")

@@ -26,8 +26,7 @@ _RULES = (
     "You move one cell left, down, right or up; at the border you stay where you are.\n"
 )
 _SLIPPERY = (
-    "The ice is slippery: you move where you want in one of three cases, else to the one or the other side "
-    "of it.\n"
+    "The ice is slippery: you move where you want in one of three cases, else to the one or the other side of it.\n"
 )
 _GRAMMAR = "Answer with one action: left, down, right or up."
 
@@ -58,9 +57,7 @@ class FrozenLakeEnv(DiscreteTextEnv):
     ):
         """See the class. Raises `ValueError` for a map that is not one, or that cannot be crossed."""
         if size < 3:
-            raise ValueError(
-                f"size must be at least 3, not {size}: smaller lakes are too few for three splits"
-            )
+            raise ValueError(f"size must be at least 3, not {size}: smaller lakes are too few for three splits")
         self._map = None if map is None else _checked_map(map)
         self.splits = SPLITS if self._map is None else SPLITS[:1]
         rows, columns = (len(self._map), len(self._map[0])) if self._map else (size, size)

@@ -126,9 +126,7 @@ def _expect_same(known: EnvSpec, entry_point: str | Callable[..., TextEnv], kwar
     if old != new:
         raise ValueError(f"{known.id} is already registered as {old}, not {new}: choose another id")
     if known.kwargs != kwargs:
-        raise ValueError(
-            f"{known.id} is already registered with {known.kwargs}, not {kwargs}: choose another id"
-        )
+        raise ValueError(f"{known.id} is already registered with {known.kwargs}, not {kwargs}: choose another id")
 
 
 def _entry_point_name(entry_point: Any) -> str:

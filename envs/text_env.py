@@ -143,9 +143,7 @@ class TextEnv(gymnasium.Env[str, str]):
 
     # gymnasium's interface --------------------------------------------------------------------------------
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start an episode. Without `seed` the next task of the private generator is taken."""
         super().reset(seed=seed)
         self.turn = 0
@@ -173,9 +171,7 @@ class TextEnv(gymnasium.Env[str, str]):
 
     # Branching --------------------------------------------------------------------------------------------
 
-    _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset(
-        {"observation_space", "action_space", "spec"}
-    )
+    _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"observation_space", "action_space", "spec"})
     """Attributes that never change after construction (spaces, data, settings): not copied."""
 
     def snapshot(self) -> object:

@@ -126,12 +126,8 @@ class TurnBatch:
         observations = [turn.observation for turn in turns if isinstance(turn.observation, str)]
         tokens = [turn.tokens for turn in turns if turn.tokens is not None]
         if tokens and len(tokens) < len(turns):
-            places = (
-                (i, t) for i, of_i in enumerate(records) for t, turn in enumerate(of_i) if turn.tokens is None
-            )
-            raise ValueError(
-                "trajectory {}, turn {}: 'tokens' is missing, which others have".format(*next(places))
-            )
+            places = ((i, t) for i, of_i in enumerate(records) for t, turn in enumerate(of_i) if turn.tokens is None)
+            raise ValueError("trajectory {}, turn {}: 'tokens' is missing, which others have".format(*next(places)))
         return cls(
             group_N=distinct(groups),
             turn_offsets_N=_offsets(map(len, records)),

@@ -71,9 +71,7 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
     return sorted((run_dir / CHECKPOINTS).glob("step-*"))
 
 
-def load_checkpoint(
-    checkpoint: Path, model: Any, fingerprint: dict[str, Any]
-) -> tuple[int, dict[str, Any]]:
+def load_checkpoint(checkpoint: Path, model: Any, fingerprint: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """Put the adapter of `checkpoint` into `model`; return the finished steps and the saved tensors.
 
     Raises `CheckpointError` for a directory that is no checkpoint, an incomplete one, one that was written

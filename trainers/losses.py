@@ -45,9 +45,7 @@ def kl_to_reference(logp_K: torch.Tensor, reference_logp_K: torch.Tensor) -> tor
     return log_ratio_K.exp() - 1 - log_ratio_K
 
 
-def token_weights(
-    trajectory_K: NDArray[np.int64], aggregation: Aggregation, *, max_tokens: int
-) -> NDArray[np.float64]:
+def token_weights(trajectory_K: NDArray[np.int64], aggregation: Aggregation, *, max_tokens: int) -> NDArray[np.float64]:
     """The weight of each token in the loss, before division by `weight_total`.
 
     `trajectory_K` numbers each token's trajectory. "token-mean": every token counts alike (DAPO).

@@ -104,9 +104,7 @@ class _Demonstrations(IterableDataset[list[Demonstration]]):
     def __iter__(self) -> Iterator[list[Demonstration]]:
         expert, context = ExpertAgent(NOISE), Context(window=0)
         worlds = [
-            (env_id, kwargs)
-            for env_id, kwargs, share in CURRICULUM
-            for _ in range(round(share * self.batch_size))
+            (env_id, kwargs) for env_id, kwargs, share in CURRICULUM for _ in range(round(share * self.batch_size))
         ]
         streams = [
             demonstrate(make(env_id, **kwargs), expert, self.tokenizer, context, seeds, "")

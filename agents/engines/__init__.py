@@ -45,9 +45,7 @@ class Sample:
 class Engine(Protocol):
     """Anything that samples."""
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams
-    ) -> list[Sample]:
+    def generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams) -> list[Sample]:
         """One response for each prompt.
 
         `seeds[i]` in [0, 2⁶³) decides alone how prompt i's randomness falls: neither the order of the batch

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-
 from agentgym.agents.engines import Sample, SamplingParams
+from numpy.typing import NDArray
 
 
 class TransformersEngine:
@@ -30,9 +29,7 @@ class TransformersEngine:
         self.stop_ids = tuple(stop_ids)
         self.max_batch_tokens = max_batch_tokens
 
-    def generate(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams
-    ) -> list[Sample]:
+    def generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams) -> list[Sample]:
         """See `Engine.generate`. Siblings with one prompt share its computation."""
         samples = [Sample() for _ in prompts]
         # By length, then by content: padding is rare and equal prompts meet in one batch.
@@ -91,9 +88,7 @@ class TransformersEngine:
             )
             logits = output.logits[:, -1]
 
-    def _prefill(
-        self, prompts: list[Sequence[int]], *, keep_cache: bool
-    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _prefill(self, prompts: list[Sequence[int]], *, keep_cache: bool) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """The logits after each prompt, the key-value cache, and the mask of real tokens.
 
         Prompts are padded on the left, so that all end in the last column. Each distinct prompt is computed

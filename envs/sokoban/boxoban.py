@@ -57,9 +57,7 @@ class _BadFileError(Exception):
 def _files(path: Path) -> list[Path]:
     """The level files that `path` stands for."""
     if path.is_dir():
-        files = sorted(
-            file for file in path.rglob("*.txt*") if file.name.endswith(_SUFFIXES) and not file.is_dir()
-        )
+        files = sorted(file for file in path.rglob("*.txt*") if file.name.endswith(_SUFFIXES) and not file.is_dir())
         if not files:
             raise _BadFileError(": no level file (.txt or .txt.gz) in this directory")
         return files

@@ -22,9 +22,7 @@ class GenerationError(ValueError):
     """No level was found: the board is too small or too full for its boxes."""
 
 
-def generate_level(
-    rng: random.Random, *, height: int, width: int, boxes: int, walls: float, max_moves: int
-) -> Level:
+def generate_level(rng: random.Random, *, height: int, width: int, boxes: int, walls: float, max_moves: int) -> Level:
     """Draw a level with `boxes` boxes, of which at least one is off its target.
 
     Inner cells become walls with probability `walls`. From the solved board the player walks backwards,
@@ -35,9 +33,7 @@ def generate_level(
     Raises `GenerationError` when 1,000 boards in a row gave no level.
     """
     border = frozenset(
-        cell
-        for cell in range(height * width)
-        if cell // width in (0, height - 1) or cell % width in (0, width - 1)
+        cell for cell in range(height * width) if cell // width in (0, height - 1) or cell % width in (0, width - 1)
     )
     inner = [cell for cell in range(height * width) if cell not in border]
     for _ in range(_MAX_ATTEMPTS):

@@ -54,6 +54,10 @@ class Level:
         return cls(height, width, frozenset(marks["#"]), frozenset(marks["."]), frozenset(marks["$"]),
                    marks["@"].pop())  # fmt: skip
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Level:
+        """Immutable, so a snapshot of an environment may share it."""
+        return self
+
     @cached_property
     def neighbours(self) -> dict[int, tuple[int, int, int, int]]:
         """For every floor cell the cell above, below, left and right of it."""

@@ -41,9 +41,7 @@ class _Board:
     """For the bit of every live cell: (target's bit, pushes to it without other boxes), nearest first."""
 
 
-def solve(
-    level: Level, boxes: frozenset[int], player: int, *, max_expansions: int = 200_000
-) -> tuple[str, ...] | None:
+def solve(level: Level, boxes: frozenset[int], player: int, *, max_expansions: int = 200_000) -> tuple[str, ...] | None:
     """The shortest plan that puts every box on a target, as moves "up", "down", "left" and "right".
 
     `boxes` and `player` are cells of `level` (its start, or any state reached from it). The plan is `()` if

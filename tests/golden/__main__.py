@@ -23,9 +23,7 @@ SUFFIXES = (".json", ".jsonl")
 def main(arguments: list[str]) -> int:
     """Run the program; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden", description="Check golden cases.")
-    parser.add_argument(
-        "dirs", nargs="+", metavar="DIR", help="a folder of cases, or one that holds such folders"
-    )
+    parser.add_argument("dirs", nargs="+", metavar="DIR", help="a folder of cases, or one that holds such folders")
     parser.add_argument("--allow-missing", action="store_true", help="pass over folders that are not known")
     options = parser.parse_args(arguments)
 
@@ -33,9 +31,7 @@ def main(arguments: list[str]) -> int:
     for directory in options.dirs:
         found = list(case_folders(directory))
         if not any(map(case_files, found)):
-            parser.error(
-                f"{directory}: {'no golden cases' if Path(directory).is_dir() else 'no such directory'}"
-            )
+            parser.error(f"{directory}: {'no golden cases' if Path(directory).is_dir() else 'no such directory'}")
         folders += found
 
     passed, failed, passed_over = 0, 0, 0

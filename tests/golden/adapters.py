@@ -47,7 +47,7 @@ def check_gigpo(case: dict[str, Any], report: Report) -> None:
     parts = {name[:-2]: values for name, values in credit.parts.items()}  # without the axis suffix
     parts["advantage"] = credit.turn_advantages(batch)
     rtol_T = np.full(batch.n_turns, RTOL)
-    if case["params"]["mode"] == "mean_std_norm":
+    if case["params"].get("mode") == "mean_std_norm":
         rtol_T[nearly_equal(parts["episode_score_penalised"], batch.group_T)] = NEARLY_EQUAL_RTOL
         rtol_T[nearly_equal(parts["step_return_penalised"], parts["step_group"])] = NEARLY_EQUAL_RTOL
     rtol: dict[str, ArrayLike] = {"step_group": 0.0}

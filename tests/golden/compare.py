@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,7 @@ class Report:
         self.error, self.worst = 0.0, ""
         self.mismatches: list[str] = []
 
-    def number(
-        self, name: str, got: ArrayLike, expected: Sequence[Any] | float, rtol: ArrayLike = RTOL
-    ) -> None:
+    def number(self, name: str, got: ArrayLike, expected: Sequence[Any] | float, rtol: ArrayLike = RTOL) -> None:
         """Compare numbers, in nested lists or flat; `rtol` is one for all of them or one for each."""
         wanted = np.array(list(flat(expected)), dtype=np.float64)
         have = np.array(list(flat(got)), dtype=np.float64)
@@ -53,7 +51,7 @@ class Case:
     """A golden case that has been read and not yet been checked."""
 
     name: str
-    check: Callable[[Report], None] = field(repr=False)
+    check: Callable[[Report], None]
 
 
 def flat(values: Any) -> Iterator[Any]:

@@ -122,9 +122,7 @@ def credit(
         if known is not None and _identity(known.function) != _identity(function):
             raise ValueError(f"the credit scheme {name!r} exists already, in {known.function.__module__}")
         parameters = read_parameters(function)
-        _SCHEMES[name] = Scheme(
-            name, function, paper, granularity, tuple(needs), requires_groups, parameters, aliases
-        )
+        _SCHEMES[name] = Scheme(name, function, paper, granularity, tuple(needs), requires_groups, parameters, aliases)
         return function
 
     return register

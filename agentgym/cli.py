@@ -1,0 +1,231 @@
+"""The command line. Results go to standard output, messages and progress to standard error.
+
+Exit status: 0 on success, 2 for a wrong call, 1 for a failure, 130 after Ctrl-C. What a command needs is imported
+when it runs, so that `agentgym --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from agentgym.agents.agent import Agent
+    from agentgym.envs import TextEnv
+
+app = typer.Typer(
+    name="agentgym",
+    help="A gym for agentic multi-turn reinforcement learning.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_messages = Console(stderr=True)
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class Player(StrEnum):
+    """Who plays in `agentgym play`."""
+
+    human = "human"
+    random = "random"
+    expert = "expert"
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn a `ValueError`, which the library raises for what its user gave it, into one line and status 2."""
+    try:
+        yield
+    except ValueError as error:
+        _messages.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+@app.command(context_settings=_PASS_ON, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train an agent: agentgym train CONFIG [--key.sub value …].
+
+    The same as `accelerate launch -m agentgym.train CONFIG …` with one process.
+    """
+    if not context.args or context.args[0] in ("-h", "--help"):
+        typer.echo("Usage: agentgym train CONFIG [--key.sub value ...]\n\nThe keys and their defaults:\n")
+        typer.echo(_describe_config())
+        raise typer.Exit(0 if context.args else 2)
+    from agentgym.train import main as train_main
+
+    raise typer.Exit(train_main(context.args))
+
+
+def _describe_config() -> str:
+    from pydantic_core import PydanticUndefined
+
+    from agentgym.config import RunConfig
+
+    return "\n".join(
+        f"  --{name}" + ("" if field.default is PydanticUndefined else f" {json.dumps(field.default)}")
+        for name, field in RunConfig.model_fields.items()
+    )
+
+
+@app.command(name="eval")
+def evaluate(
+    env: Annotated[list[str], typer.Option(help="Environment id; give it several times for several.")],
+    agent: Annotated[str, typer.Option(help="random, expert, or a directory of a run, a model or an adapter.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Tasks: those of the seeds from --seed on.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The first task's seed.")] = 0,
+    split: Annotated[str, typer.Option(help="Which tasks.")] = "valid",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")] = None,
+    env_kwargs: Annotated[str, typer.Option(help="The environments' constructor arguments, as YAML.")] = "{}",
+) -> None:
+    """Success rates with 95 % intervals, per environment and per task type."""
+    from agentgym.evaluate import evaluate_agent, load_agent
+    from agentgym.run_directory import write_evaluations
+    from agentgym.tables import evaluation_table
+
+    with _clear_errors():
+        if json_file is not None and not json_file.parent.is_dir():
+            raise ValueError(f"--json {json_file}: the directory {json_file.parent} does not exist")
+        chosen = load_agent(agent)
+        results = [
+            evaluate_agent(
+                chosen,
+                env_id,
+                _mapping(env_kwargs),
+                episodes=episodes,
+                seed=seed,
+                split=split,
+                console=_messages,
+            ).to_dict()
+            for env_id in env
+        ]
+    if json_file is not None:
+        write_evaluations(json_file, results)
+    Console().print(evaluation_table(results, label="agent"))
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    from agentgym.config import parse_yaml
+
+    values = parse_yaml(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"--env-kwargs {text!r} is not a mapping such as '{{size: 7}}'")
+    return values
+
+
+@app.command()
+def play(
+    env: Annotated[str, typer.Argument(help="Environment id.")],
+    agent: Annotated[Player, typer.Option(help="Who plays.")] = Player.human,
+    seed: Annotated[int, typer.Option(min=0, help="The task.")] = 0,
+    split: str = "train",
+) -> None:
+    """Play an episode in the terminal."""
+    from agentgym.agents.agent import ExpertAgent, HumanAgent, RandomAgent
+    from agentgym.envs import make
+
+    players: dict[Player, Callable[[], Agent]] = {
+        Player.human: HumanAgent,
+        Player.random: RandomAgent,
+        Player.expert: ExpertAgent,
+    }
+    with _clear_errors():
+        world = make(env, split=split)
+    try:
+        _play_episode(world, env, seed, players[agent]())
+    except (EOFError, KeyboardInterrupt):
+        _messages.print("\nstopped")
+        raise typer.Exit(130) from None
+
+
+def _play_episode(world: TextEnv, env_id: str, seed: int, player: Agent) -> None:
+    from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
+
+    console = Console(highlight=False, markup=False)
+    episode = start_episode(world, EpisodeSpec(env_id, seed, group="", sampling_seed=seed))
+    console.print(f"{world.instructions}\n", style="dim")
+    stop_reason = None
+    while stop_reason is None:
+        console.print(f"{episode.observation}\n")
+        decision = player.act([episode])[0]
+        stop_reason = play_turn(episode, decision)
+        turn = episode.trajectory.turns[-1]
+        console.print(f"turn {episode.turn}: {turn.action}   reward {turn.reward:g}", style="bold")
+    console.print(f"{episode.observation}\n")
+    console.print(f"{stop_reason} after {episode.turn} turns, return {episode.trajectory.total_reward:.2f}")
+
+
+@app.command()
+def envs(json_output: Json = False) -> None:
+    """Every registered environment: id, task types, splits, turn limit, source of its data."""
+    from agentgym.envs import make, registered
+
+    rows = [
+        {
+            "id": env_id,
+            "task_types": list(world.task_types),
+            "splits": list(world.splits),
+            "max_turns": world.max_turns,
+            "data": world.data_source,
+        }
+        for env_id, world in ((env_id, make(env_id)) for env_id in registered())
+    ]
+    _show(rows, json_output)
+
+
+@app.command()
+def schemes(json_output: Json = False) -> None:
+    """Every credit scheme: name, paper, granularity, needs, parameters with defaults."""
+    from agentgym.trainers.credit import schemes as registered_schemes
+
+    rows = [scheme.describe() for scheme in registered_schemes()]
+    if not json_output:
+        for row in rows:
+            parameters = row["parameters"]
+            assert isinstance(parameters, dict)
+            row["parameters"] = [f"{name}={p['default']}" for name, p in parameters.items()]
+            del row["summary"]
+    _show(rows, json_output)
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table()
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "))
+    for row in rows:
+        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+@app.command(context_settings=_PASS_ON | {"help_option_names": ["--help"]})
+def credit(
+    context: typer.Context,
+    scheme: Annotated[str, typer.Argument(help="`agentgym schemes` lists them.")],
+    file: Annotated[Path, typer.Argument(help="Trajectories: JSON with params and trajectories, or JSONL of a run.")],
+) -> None:
+    """The advantages that a scheme gives to trajectories, as JSON: agentgym credit SCHEME FILE [--param value …]."""
+    from agentgym.config import parse_overrides
+    from agentgym.credit_command import credit_file
+
+    with _clear_errors():
+        result = credit_file(scheme, file, parse_overrides(context.args))
+    typer.echo(json.dumps(result))
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(app())

@@ -1,0 +1,151 @@
+"""A run's configuration: a YAML file and dotted overrides, checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import Field, ValidationError
+
+from agentgym.trainers.config import TrainerConfig
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; one line for each fault, with the path of the key."""
+
+
+class RunConfig(TrainerConfig):
+    """Everything `agentgym train` can be told: the trainer's settings, and whom it trains where."""
+
+    env_id: str
+    """A registered environment; `agentgym envs` lists them."""
+    env_kwargs: dict[str, Any] = {}
+    """The environment's constructor arguments, but for `split` and `max_turns`."""
+    max_turns: int | None = Field(None, ge=1)
+    """Turns until an episode is truncated; the environment's own limit if not given."""
+
+    model: str = "tiny"
+    """"tiny" (built in), "smollm2" (extra `smollm2`), a local directory or a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """"auto" is bfloat16 where the device computes in it, else float32."""
+    lora_r: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    lora_target_modules: str | list[str] = "all-linear"
+
+    format: Literal["plain", "think"] = "plain"
+    """What a response looks like: the action alone, or thinking and then the action in tags."""
+    window: int | None = Field(None, ge=0)
+    """Past turns in the prompt; null shows the whole dialogue."""
+    max_new_tokens: int = Field(64, ge=1)
+    """Per turn."""
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+    eval_episodes: int = Field(100, ge=0)
+    """Held-out tasks to evaluate on before and after training; 0 for no evaluation."""
+    eval_split: str = "valid"
+    eval_seed: int = Field(0, ge=0)
+    """The panel is the tasks of the seeds from here on."""
+    eval_temperature: float | None = Field(None, ge=0)
+    """The temperature of evaluation; that of training if not given."""
+
+    output_dir: str | None = None
+    """The run directory; by default runs/<configuration>-<time>."""
+    overwrite_output_dir: bool = False
+    """Whether a run that is there already may be deleted."""
+    resume_from_checkpoint: bool | str = False
+    """A checkpoint directory, or true for the last one in `output_dir`."""
+    report_to: list[str] = []
+    """Trackers of accelerate besides metrics.jsonl: tensorboard, wandb, …"""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number: PyYAML follows YAML 1.1, where it is a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)?\.?\d+[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML to Python values."""
+    return yaml.load(text, _Loader)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply overrides such as `["--credit_kwargs.gamma", "0.9"]`.
+
+    Raises `ConfigError`: a file that is missing or not YAML, a key that does not exist (with near matches),
+    a value of the wrong type, an override without a value.
+    """
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place else ""
+        raise ConfigError(f"{path}{where} is not YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values, not a {type(values).__name__}")
+    for key, value in parse_overrides(overrides).items():
+        _set(values, key, value)
+    return validate(values, source=str(path))
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """`--key.sub value` and `--key.sub=value` as a dictionary; values are YAML. Raises `ConfigError`."""
+    values: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        key, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not key:
+            raise ConfigError(f"unexpected argument {word!r}: overrides look like --learning_rate 1e-4")
+        if not equals:
+            if not rest:
+                raise ConfigError(f"--{key} needs a value")
+            text = rest.pop(0)
+        try:
+            values[key.replace("-", "_")] = parse_yaml(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--{key}: {text!r} is not a YAML value") from error
+    return values
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the dotted `key` in nested dictionaries."""
+    *parents, last = key.split(".")
+    for name in parents:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--{key}: {name} is not a group of keys")
+    values[last] = value
+
+
+def validate(values: dict[str, Any], source: str) -> RunConfig:
+    """Check `values`. Raises `ConfigError` naming every faulty key."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        faults = [_describe(cast("dict[str, Any]", fault)) for fault in error.errors()]
+        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults)) from error
+
+
+def _describe(fault: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, RunConfig.model_fields, n=3)
+        return f"unknown key {key!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+    if fault["type"] == "missing":
+        return f"the key {key!r} is missing"
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"

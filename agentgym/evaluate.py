@@ -1,0 +1,89 @@
+"""Evaluate any agent on a panel of tasks: what `agentgym eval` does."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+
+from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
+from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
+from agentgym.agents.rollout import play
+from agentgym.config import ConfigError, RunConfig, validate
+from agentgym.envs import make
+from agentgym.run_directory import CONFIG
+
+
+class NamedAgent:
+    """An agent, what it is called in results, and the run it comes from."""
+
+    def __init__(self, name: str, agent: Agent, config: RunConfig | None = None):
+        self.name = name
+        self.agent = agent
+        self.config = config
+
+
+def load_agent(name: str) -> NamedAgent:
+    """`random`, `expert`, or a model: a run directory, a checkpoint, a model directory, or a name of a model.
+
+    A model of a run plays with that run's settings (context, format, sampling), any other with the defaults.
+    Raises `ModelError` for a directory without a model.
+    """
+    if name == "random":
+        return NamedAgent(name, RandomAgent())
+    if name == "expert":
+        return NamedAgent(name, ExpertAgent())
+    import torch
+
+    from agentgym.agents.models import load_model
+    from agentgym.train import make_agent, quieten_libraries
+
+    quieten_libraries()
+    loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    run_config = _run_config(Path(name))
+    config = run_config or RunConfig(env_id="")
+    temperature = config.temperature if config.eval_temperature is None else config.eval_temperature
+    return NamedAgent(name, make_agent(config, loaded, temperature), run_config)
+
+
+def _run_config(path: Path) -> RunConfig | None:
+    """The configuration of the run that `path` is, or is a checkpoint of."""
+    for directory in (path, *path.parents[:2]):
+        file = directory / CONFIG
+        if file.is_file():
+            try:
+                return validate(yaml.safe_load(file.read_text(encoding="utf-8")), source=str(file))
+            except yaml.YAMLError as error:
+                raise ConfigError(f"{file} is not YAML") from error
+    return None
+
+
+def evaluate_agent(
+    agent: NamedAgent,
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    *,
+    episodes: int,
+    seed: int,
+    split: str,
+    console: Console,
+) -> Evaluation:
+    """Play the panel and sum it up. In its own environment a run's agent meets that run's settings of it."""
+    if agent.config is not None and agent.config.env_id == env_id:
+        limit = {} if agent.config.max_turns is None else {"max_turns": agent.config.max_turns}
+        env_kwargs = agent.config.env_kwargs | limit | env_kwargs
+    make_env = partial(make, env_id, **env_kwargs, split=split)
+    make_env()  # a wrong id or argument is an error of the call, not of an episode
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"{agent.name} in {env_id}", total=episodes)
+        trajectories = play(
+            agent.agent,
+            make_env,
+            panel_specs(env_id, episodes=episodes, seed=seed),
+            on_episode=lambda _: progress.advance(bar),
+        )
+    return evaluate(trajectories, env=env_id, agent=agent.name, split=split, seed=seed)

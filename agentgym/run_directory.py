@@ -1,0 +1,104 @@
+"""A run directory: what is in it, and that no run is overwritten unawares."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import yaml
+
+from agentgym.agents.evaluation import Evaluation
+from agentgym.agents.models import CHECKPOINTS
+from agentgym.config import ConfigError, RunConfig
+from agentgym.trainers.checkpoint import list_checkpoints
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+EVALUATIONS = "eval.json"
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def prepare(cls, config: RunConfig, name: str) -> tuple[RunDirectory, Path | None]:
+        """The directory of a new or resumed run, and the checkpoint to resume from.
+
+        Raises `ConfigError` when a run is there already, or no checkpoint is where one should be resumed.
+        """
+        resume = config.resume_from_checkpoint
+        if isinstance(resume, str):
+            checkpoint = Path(resume)
+            if checkpoint.parent.name != CHECKPOINTS or not checkpoint.is_dir():
+                raise ConfigError(f"resume_from_checkpoint: {resume} is not a checkpoint of a run directory")
+            if config.output_dir and Path(config.output_dir).resolve() != checkpoint.parents[1].resolve():
+                raise ConfigError(f"resume_from_checkpoint: {resume} is not in output_dir {config.output_dir}")
+            return cls(checkpoint.parents[1]), checkpoint
+        if resume:
+            if config.output_dir is None:
+                raise ConfigError("resume_from_checkpoint: true needs output_dir, the run to go on with")
+            checkpoints = list_checkpoints(Path(config.output_dir))
+            if not checkpoints:
+                raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
+            return cls(Path(config.output_dir)), checkpoints[-1]
+        path = Path(config.output_dir or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
+        if (path / CONFIG).exists():
+            if not config.overwrite_output_dir:
+                raise ConfigError(
+                    f"output_dir: {path} already holds a run; choose another directory, go on with it "
+                    "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
+                )
+            shutil.rmtree(path)
+        return cls(path), None
+
+    def begin(self, config: RunConfig, *, finished_steps: int) -> None:
+        """Write the configuration; forget the metrics of steps that a resumed run will do again."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        (self.path / CONFIG).write_text(text, encoding="utf-8")
+        kept = [m for m in self.metrics() if m["step"] <= finished_steps]
+        with (self.path / METRICS).open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(m) + "\n" for m in kept)
+
+    def metrics(self) -> Iterable[dict[str, float]]:
+        """The metrics of all steps so far. A last line that a kill cut short is left out."""
+        path = self.path / METRICS
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def add_metrics(self, metrics: dict[str, float]) -> None:
+        """Append the metrics of one step."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The evaluations so far."""
+        path = self.path / EVALUATIONS
+        return list(json.loads(path.read_text(encoding="utf-8"))["results"]) if path.exists() else []
+
+    def add_evaluation(self, evaluation: Evaluation, *, stage: str, step: int) -> None:
+        """Add an evaluation, in place of an earlier one of the same stage."""
+        results = [result for result in self.evaluations() if result["stage"] != stage]
+        results.append({"stage": stage, "step": step, **evaluation.to_dict()})
+        write_evaluations(self.path / EVALUATIONS, results)
+
+
+def write_evaluations(path: Path, results: list[dict[str, Any]]) -> None:
+    """Write evaluations with the versions that they were made with."""
+    text = json.dumps({"results": results, "versions": versions()}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide a run's numbers."""
+    packages = ("agentgym", "gymnasium", "numpy", "torch", "transformers", "peft", "accelerate")
+    return {"python": python_version(), **{package: version(package) for package in packages}}

@@ -1,0 +1,256 @@
+"""Train an agent: `accelerate launch -m agentgym.train CONFIG [--key value …]`, or `agentgym train` for one process.
+
+Evaluates on held-out tasks, trains, evaluates again on the same tasks, and writes a report.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import transformers
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agentgym.agents.contexts import Context
+from agentgym.agents.engines import SamplingParams
+from agentgym.agents.engines.transformers import TransformersEngine
+from agentgym.agents.evaluation import evaluate, panel_specs
+from agentgym.agents.formats import get_format
+from agentgym.agents.llm_agent import LLMAgent
+from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
+from agentgym.agents.rollout import play
+from agentgym.config import RunConfig, load_config
+from agentgym.envs import make
+from agentgym.report import write_report
+from agentgym.run_directory import RunDirectory
+from agentgym.tables import evaluation_table
+from agentgym.trainers.checkpoint import CheckpointError
+from agentgym.trainers.trainer import Trainer
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `CONFIG [--key value …]`; return the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console(stderr=True)
+    if not words or words[0].startswith("-"):
+        console.print("usage: agentgym train CONFIG [--key value …]", markup=False)
+        return 2
+    try:
+        run = TrainingRun(load_config(Path(words[0]), words[1:]), name=Path(words[0]).stem)
+    except ValueError as error:  # every fault of the call, from whatever floor, is one
+        _say_error(console, error)
+        return 2
+    try:
+        return run.run()
+    except CheckpointError as error:
+        _say_error(console, error)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return INTERRUPTED
+
+
+def _say_error(console: Console, error: Exception) -> None:
+    if Accelerator().is_main_process:
+        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+class TrainingRun:
+    """One run from configuration to report."""
+
+    def __init__(self, config: RunConfig, name: str):
+        """Load and check everything, before anything is written.
+
+        Raises `ValueError` (`ConfigError`, `ModelError`, `CheckpointError`, …) with one line for people.
+        """
+        quieten_libraries()
+        self.config = config
+        self.accelerator = Accelerator(log_with=config.report_to or None, project_dir=config.output_dir)
+        self.is_main = self.accelerator.is_main_process
+        self.console = Console(stderr=True, quiet=not self.is_main)
+        logging.basicConfig(
+            level=logging.WARNING,
+            format="%(message)s",
+            handlers=[RichHandler(console=self.console, show_path=False)],
+        )
+        self.directory, checkpoint = RunDirectory.prepare(config, name)
+        self.make_env("train")  # a wrong id or argument should be heard of before a model is loaded
+        self.make_env(config.eval_split)
+        self.model = self._load_model()
+        self.agent = make_agent(config, self.model, config.temperature)
+        self.trainer = Trainer(
+            config,
+            self.model,
+            self.agent,
+            env_id=config.env_id,
+            make_env=partial(self.make_env, "train"),
+            run_dir=self.directory.path,
+            accelerator=self.accelerator,
+        )
+        if checkpoint is not None:
+            self.trainer.resume(checkpoint)
+
+    def make_env(self, split: str) -> Any:
+        """A fresh environment of the run."""
+        limit = {} if self.config.max_turns is None else {"max_turns": self.config.max_turns}
+        return make(self.config.env_id, **self.config.env_kwargs, **limit, split=split)
+
+    def _load_model(self) -> LoadedModel:
+        config = self.config
+        base = load_model(config.model, dtype=config.dtype, device=self.accelerator.device)
+        return add_lora(
+            base,
+            r=config.lora_r,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            target_modules=config.lora_target_modules,
+            seed=config.seed,
+        )
+
+    def run(self) -> int:
+        """Evaluate, train, evaluate, report. Returns the exit status."""
+        if self.is_main:
+            self.directory.begin(self.config, finished_steps=self.trainer.step)
+        self.accelerator.wait_for_everyone()
+        if self.config.report_to:
+            self.accelerator.init_trackers("agentgym", config=_flat(self.config))
+        with self._progress() as progress:
+            if self.config.eval_episodes and self.trainer.step == 0:
+                self._evaluate("before", progress)
+            self._train(progress)
+            finished = self.trainer.step == self.config.max_steps
+            if self.config.eval_episodes and finished:
+                self._evaluate("after", progress)
+        if self.config.report_to:
+            self.accelerator.end_training()
+        if self.is_main:
+            self._conclude(finished)
+        return 0 if finished else INTERRUPTED
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        )
+
+    def _train(self, progress: Progress) -> None:
+        config, trainer = self.config, self.trainer
+        steps = progress.add_task("training", total=config.max_steps, completed=trainer.step, note="")
+        phase = progress.add_task("  step", total=None, note="")
+
+        def show_phase(name: str, done: int, of: int) -> None:
+            progress.update(phase, description=f"  {name}", completed=done, total=of)
+
+        trainer.on_progress = show_phase
+        with _stop_on_interrupt(trainer, self.console):
+            for metrics in trainer.train():
+                if self.is_main:
+                    self.directory.add_metrics(metrics)
+                    self.accelerator.log(metrics, step=int(metrics["step"]))
+                note = f"success {metrics['success_rate']:.0%}, reward {metrics['reward']:.2f}"
+                progress.update(steps, completed=int(metrics["step"]), note=note)
+        progress.remove_task(phase)
+
+    def _evaluate(self, stage: str, progress: Progress) -> None:
+        """Evaluate on the panel, every process a part of it."""
+        config, accelerator = self.config, self.accelerator
+        specs = panel_specs(config.env_id, episodes=config.eval_episodes, seed=config.eval_seed)
+        mine = specs[accelerator.process_index :: accelerator.num_processes]
+        bar = progress.add_task(f"evaluate {stage}", total=len(mine), note="")
+        temperature = config.temperature if config.eval_temperature is None else config.eval_temperature
+        played = play(
+            make_agent(config, self.model, temperature),
+            partial(self.make_env, config.eval_split),
+            mine,
+            num_envs=config.num_envs,
+            on_episode=lambda _: progress.advance(bar),
+        )
+        by_seed = {trajectory.seed: trajectory for trajectory in gather_object(played)}
+        evaluation = evaluate(
+            [by_seed[spec.seed] for spec in specs],
+            env=config.env_id,
+            agent=str(self.directory.path) if stage == "after" else config.model,
+            split=config.eval_split,
+            seed=config.eval_seed,
+        )
+        progress.update(bar, note=f"success {evaluation.success_rate:.1%}")
+        if self.is_main:
+            self.directory.add_evaluation(evaluation, stage=stage, step=self.trainer.step)
+
+    def _conclude(self, finished: bool) -> None:
+        report = write_report(self.directory.path)
+        results = self.directory.evaluations()
+        if results:
+            Console().print(evaluation_table(results, label="stage"))
+        if not finished:
+            self.console.print(
+                f"stopped after step {self.trainer.step}; go on with "
+                f"--output_dir {self.directory.path} --resume_from_checkpoint true",
+                soft_wrap=True,
+            )
+        self.console.print(f"run directory: {self.directory.path}", soft_wrap=True)
+        self.console.print(f"report:        {report}", soft_wrap=True)
+
+
+def make_agent(config: RunConfig, loaded: LoadedModel, temperature: float) -> LLMAgent:
+    """The agent that `config` describes, over a loaded model."""
+    return LLMAgent(
+        TransformersEngine(loaded.model, stop_token_ids(loaded)),
+        loaded.tokenizer,
+        context=Context(config.window),
+        format=get_format(config.format),
+        sampling=SamplingParams(config.max_new_tokens, temperature, config.top_p),
+        context_length=loaded.context_length,
+    )
+
+
+@contextmanager
+def _stop_on_interrupt(trainer: Trainer, console: Console) -> Iterator[None]:
+    """Within, the first Ctrl-C lets the step end and saves; the second interrupts at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if trainer.stop_requested:
+            raise KeyboardInterrupt
+        trainer.stop_requested = True
+        console.print("stopping after this step; Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def quieten_libraries() -> None:
+    """Leave standard error to our own messages and progress bars."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """The configuration as trackers take it: no nesting."""
+    return {k: v if isinstance(v, int | float | str) else str(v) for k, v in config.model_dump().items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Trajectories as flat arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.trainers.batch import TurnBatch
+
+
+def turn(obs="s", reward=0.0, valid=True, **more):
+    return {"obs": obs, "reward": reward, "valid": valid, **more}
+
+
+def recorded(group: str, *rewards: float, state_key: str = "key", tokens: int = 2) -> Trajectory:
+    turns = [Turn(f"obs {t}", state_key, "a", r, response_ids=[7] * tokens) for t, r in enumerate(rewards)]
+    return Trajectory("env", 0, group, "task", "kind", turns=turns)
+
+
+def test_arrays_of_recorded_trajectories():
+    batch = TurnBatch.from_trajectories([recorded("b", 1, 2), recorded("a"), recorded("b", 3)])
+    assert (batch.n_trajectories, batch.n_turns, batch.n_tokens, batch.n_groups) == (3, 3, 6, 2)
+    assert batch.group_N.tolist() == [0, 1, 0]  # in the order of first appearance
+    assert batch.turn_offsets_N.tolist() == [0, 2, 2, 3]
+    assert batch.n_turns_N.tolist() == [2, 0, 1]
+    assert batch.trajectory_T.tolist() == [0, 0, 2]
+    assert batch.turn_index_T.tolist() == [0, 1, 0]
+    assert batch.group_T.tolist() == [0, 0, 0]
+    assert batch.turn_K.tolist() == [0, 0, 1, 1, 2, 2]
+    assert batch.episode_return_N.tolist() == [3, 0, 3]
+    assert batch.state_T is not None and batch.state_T.tolist() == [0, 0, 0]
+    assert batch.observation_T == ["obs 0", "obs 1", "obs 0"]
+    assert batch.reward_T.dtype == np.float64 and batch.valid_T.dtype == np.bool_
+
+
+def test_what_no_trajectory_has_is_none():
+    batch = TurnBatch.from_trajectories([recorded("g", 1, state_key="", tokens=0)])
+    assert batch.state_T is None
+    assert batch.token_offsets_T is None
+    with pytest.raises(ValueError, match="does not know the tokens"):
+        _ = batch.n_tokens
+
+
+def test_technical_failures_are_refused():
+    failed = recorded("g", 1)
+    failed.stop_reason = StopReason.ENV_ERROR
+    with pytest.raises(ValueError, match=r"trajectory 1 \(task\) ended in a technical error"):
+        TurnBatch.from_trajectories([recorded("g", 1), failed])
+
+
+def test_both_constructors_agree():
+    recordings = [recorded("b", 1, 2), recorded("a", 0.5)]
+    dicts = [
+        {
+            "group": r.group,
+            "turns": [turn(u.observation, u.reward, state_key="key", tokens=2) for u in r.turns],
+        }
+        for r in recordings
+    ]
+    ours, theirs = TurnBatch.from_trajectories(recordings), TurnBatch.from_dicts(dicts)
+    for name in ("group_N", "turn_offsets_N", "reward_T", "valid_T", "state_T", "token_offsets_T"):
+        assert getattr(ours, name).tolist() == getattr(theirs, name).tolist()
+    assert ours.observation_T == theirs.observation_T
+
+
+def test_states_are_state_keys_else_observations_of_any_kind():
+    observations = [
+        "a",
+        ["a", {"x": 1, "y": [2]}],
+        {"p": 1, "q": 2},
+        {"q": 2, "p": 1},
+        None,
+        ["a", {"y": [2], "x": 1}],
+    ]
+    batch = TurnBatch.from_dicts([{"group": {"task": [1]}, "turns": [turn(obs) for obs in observations]}])
+    assert batch.state_T is not None and batch.state_T.tolist() == [0, 1, 2, 2, 3, 1]
+    assert batch.observation_T is None  # not all of them are text
+    keyed = TurnBatch.from_dicts([{"group": 0, "turns": [turn("a", state_key="k"), turn("b", state_key="k")]}])
+    assert keyed.state_T is not None and keyed.state_T.tolist() == [0, 0]
+    assert keyed.observation_T == ["a", "b"]
+
+
+def test_tokens_are_numbers_or_lists():
+    batch = TurnBatch.from_dicts([{"group": 0, "turns": [turn(tokens=3), turn(tokens=[5, 6]), turn(tokens=0)]}])
+    assert batch.token_offsets_T is not None and batch.token_offsets_T.tolist() == [0, 3, 5, 5]
+    assert batch.nest_tokens(np.arange(5)) == [[[0, 1, 2], [3, 4], []]]
+    assert batch.nest_turns(np.arange(3)) == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "message"),
+    [
+        ({"group": 0}, "trajectories must be a list"),
+        (["x"], "trajectory 0 must be an object"),
+        ([{"turns": []}], "trajectory 0: the key 'group' is missing"),
+        ([{"group": 0}], "trajectory 0: the key 'turns' is missing"),
+        ([{"group": 0, "turns": "abc"}], "trajectory 0: turns must be a list"),
+        ([{"group": 0, "turns": [turn(), 3]}], "trajectory 0, turn 1 must be an object"),
+        (
+            [{"group": 0, "turns": [{"obs": "s", "valid": True}]}],
+            "trajectory 0, turn 0: the key 'reward' is missing",
+        ),
+        (
+            [{"group": 0, "turns": [{"reward": 1, "valid": True}]}],
+            "trajectory 0, turn 0: the key 'obs' is missing",
+        ),
+        (
+            [{"group": 0, "turns": [turn(reward="1")]}],
+            "trajectory 0, turn 0: reward must be a number, not '1'",
+        ),
+        (
+            [{"group": 0, "turns": [turn(), turn(reward=float("nan"))]}],
+            "trajectory 0, turn 1: the reward is nan",
+        ),
+        ([{"group": 0, "turns": [turn(valid="yes")]}], "valid must be true or false, not 'yes'"),
+        (
+            [{"group": 0, "turns": [turn(tokens=-1)]}],
+            "tokens must be a list of tokens or their number, not -1",
+        ),
+        ([{"group": 0, "turns": [turn(tokens=1), turn()]}], "trajectory 0, turn 1: 'tokens' is missing"),
+    ],
+)
+def test_wrong_dicts_are_named(trajectories, message):
+    with pytest.raises(ValueError, match=message):
+        TurnBatch.from_dicts(trajectories)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    arrays = {"group_N": np.array([0]), "turn_offsets_N": np.array([0, 2])}
+    arrays |= {"reward_T": np.zeros(2), "valid_T": np.ones(2, dtype=bool)}
+    TurnBatch(**arrays)
+    for change, message in [
+        ({"turn_offsets_N": np.array([0, 1])}, "turn_offsets_N ends at 1, not at 2 turns"),
+        ({"turn_offsets_N": np.array([0, 1, 2])}, "turn_offsets_N has 3 entries, not 2"),
+        ({"valid_T": np.ones(3, dtype=bool)}, "valid_T has 3 entries, not 2"),
+        ({"group_N": np.array([1])}, "order of first appearance"),
+        ({"token_offsets_T": np.array([0, 3, 2])}, "token_offsets_T must begin at 0 and never fall"),
+        ({"signals": {"value_T": np.zeros(1)}}, "value_T has 1 entries, not 2"),
+        ({"signals": {"value": np.zeros(2)}}, "'value' must be named after its axis"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            TurnBatch(**{**arrays, **change})
+
+
+def test_concatenation_keeps_groups_and_states_of_different_batches_apart():
+    first = TurnBatch.from_trajectories([recorded("a", 1), recorded("b", 2)])
+    empty = TurnBatch.from_trajectories([])
+    second = TurnBatch.from_trajectories([recorded("a", 3, 4)])
+    batch = TurnBatch.concatenate([first, empty, second])
+    assert batch.group_N.tolist() == [0, 1, 2]
+    assert batch.state_T is not None and batch.state_T.tolist() == [0, 0, 1, 1]
+    assert batch.turn_offsets_N.tolist() == [0, 1, 2, 4]
+    assert batch.token_offsets_T is not None and batch.token_offsets_T.tolist() == [0, 2, 4, 6, 8]
+    assert batch.reward_T.tolist() == [1, 2, 3, 4]
+    assert batch.observation_T == ["obs 0", "obs 0", "obs 0", "obs 1"]
+
+
+def test_concatenation_refuses_what_would_be_lost():
+    with_tokens = TurnBatch.from_trajectories([recorded("a", 1)])
+    without = TurnBatch.from_trajectories([recorded("a", 1, tokens=0)])
+    with pytest.raises(ValueError, match="some of the batches have tokens"):
+        TurnBatch.concatenate([with_tokens, without])
+    arrays = {"group_N": np.array([0]), "turn_offsets_N": np.array([0, 1])}
+    arrays |= {"reward_T": np.zeros(1), "valid_T": np.ones(1, dtype=bool)}
+    signalled = TurnBatch(**arrays, signals={"value_T": np.array([5.0])})
+    with pytest.raises(ValueError, match="different signals"):
+        TurnBatch.concatenate([signalled, TurnBatch(**arrays)])
+    assert TurnBatch.concatenate([signalled, signalled]).signals["value_T"].tolist() == [5, 5]
+    with pytest.raises(ValueError, match="no batch"):
+        TurnBatch.concatenate([])

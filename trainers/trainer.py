@@ -1,0 +1,289 @@
+"""The training loop: collect groups → credit → loss → step.
+
+One loop for all credit schemes. Under `accelerate launch` every process plays whole groups of its own; credit
+is computed on the groups of all, so that no scheme ever sees half of what it compares.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from transformers import get_scheduler
+
+from agentgym.agents.llm_agent import LLMAgent
+from agentgym.agents.models import LoadedModel
+from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
+from agentgym.agents.trajectory import StopReason, Trajectory, write_trajectories
+from agentgym.trainers import metrics
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.checkpoint import load_checkpoint, save_checkpoint
+from agentgym.trainers.config import TrainerConfig
+from agentgym.trainers.credit import compute, get_scheme
+from agentgym.trainers.losses import weight_total
+from agentgym.trainers.update import TokenData, accumulate_gradient, log_probabilities, sum_gradients
+
+TRAJECTORIES = "trajectories"
+"""The folder of a run directory that holds what was played."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What one step trains on: this process's trajectories and their credit."""
+
+    trajectories: list[Trajectory]
+    advantages_K: list[NDArray[np.float64]]
+    """For each trajectory the advantages of its sampled tokens."""
+
+
+class Trainer:
+    """Trains the LoRA adapter of `loaded` on the episodes that `agent`, the same model, plays."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        loaded: LoadedModel,
+        agent: LLMAgent,
+        *,
+        env_id: str,
+        make_env: MakeEnv,
+        run_dir: Path,
+        accelerator: Accelerator,
+        on_progress: Callable[[str, int, int], None] = lambda phase, done, of: None,
+    ):
+        """`on_progress(phase, done, of)` is told how far the present step has come.
+
+        Raises `ValueError` for a credit scheme or parameter that does not exist, groups of one for a scheme
+        that compares siblings, and fewer groups than processes.
+        """
+        scheme = get_scheme(config.credit)
+        scheme.check_parameters(config.credit_kwargs)
+        if scheme.requires_groups and config.group_size < 2:
+            raise ValueError(
+                f"group_size is {config.group_size}, but {config.credit} compares the episodes of a group: "
+                "it needs at least 2"
+            )
+        if config.groups_per_step < accelerator.num_processes:
+            raise ValueError(
+                f"groups_per_step is {config.groups_per_step}, but each of the {accelerator.num_processes} "
+                "processes plays whole groups: it needs at least one each"
+            )
+        self.config = config
+        self.model = loaded.model
+        self.agent = agent
+        self.env_id = env_id
+        self.make_env = make_env
+        self.run_dir = run_dir
+        self.accelerator = accelerator
+        self.on_progress = on_progress
+        self.requires_groups = scheme.requires_groups
+        self.temperature = agent.sampling.temperature or 1.0
+        self.max_tokens = make_env().max_turns * agent.sampling.max_new_tokens
+        self.step = 0
+        """Finished steps."""
+        self.stop_requested = False
+        """Set it to end after the present step."""
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        kind = config.lr_scheduler_type
+        self.schedule = get_scheduler(
+            "constant_with_warmup" if kind == "constant" else kind,
+            self.optimizer,
+            num_warmup_steps=config.warmup_steps,
+            num_training_steps=config.max_steps * config.num_iterations * config.num_minibatches,
+        )
+        if config.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable()
+            self.model.enable_input_require_grads()
+        (run_dir / TRAJECTORIES).mkdir(parents=True, exist_ok=True)
+
+    # The loop ---------------------------------------------------------------------------------------------
+
+    def train(self) -> Iterator[dict[str, float]]:
+        """Run the remaining steps; yield the metrics of each."""
+        while self.step < self.config.max_steps and not self.stop_requested:
+            clock = metrics.PhaseClock()
+            with clock.phase("rollout"):
+                trajectories = self.collect()
+            with clock.phase("signals"):
+                experience = self.assign_credit(trajectories)
+                minibatches = list(self.minibatches(experience))
+            with clock.phase("update"):
+                sums = self.update(minibatches)
+            self.step += 1
+            everything = gather_object([(trajectories, sums, self.stop_requested)])
+            self.stop_requested = any(stop for _, _, stop in everything)
+            yield self.summarise(everything, clock.seconds)
+            if self.step % self.config.save_steps == 0 or self.stop_requested or self.step == self.config.max_steps:
+                self.save()
+
+    def collect(self) -> list[Trajectory]:
+        """Play this process's groups of the present step, check them, and write them down."""
+        config, accelerator = self.config, self.accelerator
+        groups = range(accelerator.process_index, config.groups_per_step, accelerator.num_processes)
+        specs = [
+            EpisodeSpec(
+                self.env_id,
+                seed=self._seed("task", group) >> 32,
+                group=f"{self.step}/{group}",
+                sampling_seed=self._seed("episode", group, member),
+            )
+            for group in groups
+            for member in range(config.group_size)
+        ]
+        ended = Counter[str]()
+
+        def count(_: Trajectory) -> None:
+            ended["episodes"] += 1
+            self.on_progress("rollout", ended["episodes"], len(specs))
+
+        trajectories = play(self.agent, self.make_env, specs, num_envs=config.num_envs, on_episode=count)
+        check_groups(trajectories, config.group_size)
+        name = f"step-{self.step:06d}.process-{accelerator.process_index}.jsonl"
+        write_trajectories(self.run_dir / TRAJECTORIES / name, trajectories)
+        return trajectories
+
+    def assign_credit(self, trajectories: Sequence[Trajectory]) -> Experience:
+        """The advantages of every sampled token, from the groups of all processes together."""
+        usable = usable_trajectories(trajectories, self.requires_groups)
+        batches: list[TurnBatch] = gather_object([TurnBatch.from_trajectories(usable)])
+        batch = TurnBatch.concatenate(batches)
+        if not batch.n_turns:
+            raise RuntimeError(f"step {self.step}: not one episode could be played; see the warnings above")
+        credit = compute(self.config.credit, batch, **self.config.credit_kwargs)
+        advantage_K = credit.token_advantages(batch)
+        first = sum(b.n_tokens for b in batches[: self.accelerator.process_index])
+        lengths = [sum(len(turn.response_ids) for turn in t.turns) for t in usable]
+        ends = first + np.cumsum(lengths, dtype=np.int64)
+        return Experience(usable, [advantage_K[end - n : end] for end, n in zip(ends, lengths, strict=True)])
+
+    def minibatches(self, experience: Experience) -> Iterator[TokenData]:
+        """This process's share of each optimizer step: whole groups, dealt out alike in every process."""
+        config = self.config
+        several_steps = config.num_iterations * config.num_minibatches > 1
+        for iteration in range(config.num_iterations):
+            rng = np.random.default_rng(self._seed("minibatches", iteration))
+            order = rng.permutation(config.groups_per_step)
+            for groups in np.array_split(order, config.num_minibatches):
+                names = {f"{self.step}/{group}" for group in groups}
+                chosen = [i for i, t in enumerate(experience.trajectories) if t.group in names]
+                advantages = [experience.advantages_K[i] for i in chosen]
+                data = TokenData.of(
+                    [experience.trajectories[i] for i in chosen],
+                    np.concatenate(advantages) if advantages else np.empty(0),
+                    config,
+                    self.max_tokens,
+                )
+                logp = partial(
+                    log_probabilities,
+                    self.model,
+                    data.batch,
+                    max_tokens=config.max_tokens_per_micro_batch,
+                    temperature=self.temperature,
+                )
+                if several_steps:
+                    data = replace(data, old_logp_K=logp())
+                if config.beta > 0:
+                    with self.model.disable_adapter():
+                        data = replace(data, reference_logp_K=logp())
+                yield data
+
+    def update(self, minibatches: Sequence[TokenData]) -> Counter[str]:
+        """One optimizer step for each minibatch; returns this process's sums for the metrics."""
+        self.model.train()
+        sums: Counter[str] = Counter()
+        for number, data in enumerate(minibatches):
+            sizes = gather_object([(len(data.advantage_K), data.n_trajectories)])
+            n_tokens, n_trajectories = (sum(size) for size in zip(*sizes, strict=True))
+            if n_tokens == 0:
+                continue
+            self.optimizer.zero_grad()
+            total = weight_total(n_tokens, n_trajectories, self.config.loss_aggregation)
+            part = accumulate_gradient(self.model, data, total, self.config, temperature=self.temperature)
+            sum_gradients(self.accelerator, self.parameters)
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+            self.optimizer.step()
+            self.schedule.step()
+            largest = max(sums["logp_difference_max"], part["logp_difference_max"])
+            sums.update(part)
+            sums["logp_difference_max"] = largest
+            sums["grad_norm"] += norm.item()
+            sums["optimizer_steps"] += 1
+            self.on_progress("update", number + 1, len(minibatches))
+        return sums
+
+    def summarise(self, everything: Sequence[Any], seconds: dict[str, float]) -> dict[str, float]:
+        """The step's metrics over all processes."""
+        trajectories = [t for played, _, _ in everything for t in played]
+        return {
+            "step": self.step,
+            **metrics.of_trajectories(trajectories),
+            **metrics.of_update([sums for _, sums, _ in everything], with_kl=self.config.beta > 0),
+            "learning_rate": self.schedule.get_last_lr()[0],
+            **{f"time/{phase}": value for phase, value in seconds.items()},
+            "step_time": sum(seconds.values()),
+        }
+
+    # Checkpoints ------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint (the main process does)."""
+        if self.accelerator.is_main_process:
+            tensors = {
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "torch_rng": torch.get_rng_state(),
+            }
+            save_checkpoint(
+                self.run_dir,
+                self.step,
+                self.model,
+                tensors,
+                self.fingerprint(),
+                keep=self.config.save_total_limit,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def resume(self, checkpoint: Path) -> None:
+        """Continue from `checkpoint` as if the run had never stopped. Raises `CheckpointError`."""
+        self.step, tensors = load_checkpoint(checkpoint, self.model, self.fingerprint())
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.schedule.load_state_dict(tensors["schedule"])
+        torch.set_rng_state(tensors["torch_rng"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a resumed run to go on as the interrupted one would have.
+
+        Where the learning rate does not depend on the end, the end may be moved.
+        """
+        free = {"save_steps", "save_total_limit", "num_envs"}
+        if self.config.lr_scheduler_type == "constant":
+            free.add("max_steps")
+        settings = TrainerConfig.model_fields.keys() - free
+        return {"env_id": self.env_id, **self.config.model_dump(mode="json", include=settings)}
+
+    def _seed(self, *what: object) -> int:
+        """A seed in [0, 2⁶³) for a purpose within the present step: derived, so there is nothing to save."""
+        text = "/".join(map(str, (self.config.seed, self.step, *what)))
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: bool) -> list[Trajectory]:
+    """The trajectories that credit can be computed for.
+
+    Episodes that the environment failed are left out, and so, for schemes that compare siblings, is an
+    episode whose siblings all failed.
+    """
+    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+    size = Counter(t.group for t in played)
+    return [t for t in played if size[t.group] > 1 or not requires_groups]
