@@ -73,10 +73,11 @@ def _describe_config() -> str:
 
     from agentgym.config import RunConfig
 
-    return "\n".join(
-        f"  --{name}" + ("" if field.default is PydanticUndefined else f" {json.dumps(field.default)}")
-        for name, field in RunConfig.model_fields.items()
-    )
+    lines = []
+    for name, field in RunConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        lines.append(f"  --{name}" + ("" if default is PydanticUndefined else f" {json.dumps(default)}"))
+    return "\n".join(lines)
 
 
 @app.command(name="eval")

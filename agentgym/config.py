@@ -23,7 +23,7 @@ class RunConfig(TrainerConfig):
 
     env_id: str
     """A registered environment; `agentgym envs` lists them."""
-    env_kwargs: dict[str, Any] = {}
+    env_kwargs: dict[str, Any] = Field(default_factory=dict)
     """The environment's constructor arguments, but for `split` and `max_turns`."""
     max_turns: int | None = Field(None, ge=1)
     """Turns until an episode is truncated; the environment's own limit if not given."""
@@ -60,7 +60,7 @@ class RunConfig(TrainerConfig):
     """Whether a run that is there already may be deleted."""
     resume_from_checkpoint: bool | str = False
     """A checkpoint directory, or true for the last one in `output_dir`."""
-    report_to: list[str] = []
+    report_to: list[str] = Field(default_factory=list)
     """Trackers of accelerate besides metrics.jsonl: tensorboard, wandb, …"""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
@@ -12,18 +13,20 @@ def evaluation_table(results: Sequence[dict[str, Any]], *, label: str) -> Table:
     """Success rates with intervals, one row a result (`Evaluation.to_dict()`), headed by its key `label`."""
     panels = {result["panel_hash"] for result in results}
     caption = f"95 % Wilson intervals; panel {', '.join(sorted(panels))}"
-    table = Table(title="success on held-out tasks", caption=caption)
-    table.add_column(label)
-    table.add_column("environment")
-    table.add_column("tasks")
-    for name in ("episodes", "success", "95 % interval", "turns", "reward", "invalid actions"):
-        table.add_column(name, justify="right")
+    names = {result["env"] for result in results}
+    table = Table(title=f"success rate in {', '.join(sorted(names))}", caption=caption, box=SIMPLE_HEAD)
+    table.add_column(label, overflow="fold")
+    if len(names) > 1:
+        table.add_column("environment", overflow="fold")
+    table.add_column("split")
+    for name in ("episodes", "success", "95 % interval", "turns", "reward", "invalid"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        row = (result[label], result["env"], f"{result['split']}, seed {result['seed']}")
-        table.add_row(*row, *_numbers(result))
+        env = (result["env"],) if len(names) > 1 else ()
+        table.add_row(result[label], *env, result["split"], *_numbers(result))
         if len(result["by_task"]) > 1:
             for task, rate in result["by_task"].items():
-                table.add_row("", f"  {task}", "", *_rate(rate), style="dim")
+                table.add_row(f"  {task}", *("" for _ in env), "", *_rate(rate), style="dim")
     return table
 
 

@@ -45,8 +45,11 @@ class DiscreteTextEnv(TextEnv):
         )
 
     A task is a seed of the wrapped environment, drawn from the private generator; the seed's hash says to
-    which split it belongs. Where the wrapped environment is one of gymnasium's toy-text worlds (it has its
-    transition table `P` and its state `s`), `expert` plans by value iteration.
+    which split it belongs. (In a world with few starts, seeds of two splits may begin alike; such a world
+    overrides `_new_task`, as FrozenLake does.)
+
+    Where the wrapped environment is one of gymnasium's toy-text worlds (it has its transition table `P` and
+    its state `s`), `expert` plans by value iteration.
 
     Args:
         env: has a `Discrete` action space, and randomness of its own only (gymnasium's worlds do).

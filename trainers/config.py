@@ -27,7 +27,7 @@ class TrainerConfig(BaseModel):
 
     credit: str = "gigpo"
     """A credit scheme; `agentgym schemes` lists them."""
-    credit_kwargs: dict[str, Any] = {}
+    credit_kwargs: dict[str, Any] = Field(default_factory=dict)
     """The scheme's parameters."""
 
     learning_rate: float = Field(1e-5, gt=0)

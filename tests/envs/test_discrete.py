@@ -8,7 +8,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
 from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv as GymFrozenLake
+from gymnasium.envs.toy_text.taxi import TaxiEnv
+from gymnasium.wrappers import TimeLimit
 
 from agentgym.envs import DiscreteTextEnv, check_text_env, make, register
 from agentgym.envs.discrete import best_actions
@@ -25,7 +28,7 @@ def taxi_text(state: int, env: Any) -> str:
 def taxi(**kwargs: Any) -> DiscreteTextEnv:
     """A third party's environment: Taxi in words, with a time limit of the wrapped environment's own."""
     return DiscreteTextEnv(
-        gymnasium.make("Taxi-v4"),
+        TimeLimit(TaxiEnv(), 200),
         actions=TAXI_ACTIONS,
         describe=taxi_text,
         instructions="Bring the passenger to the destination.",
@@ -43,7 +46,7 @@ def reached(state: int, reward: float) -> bool:
 
 def cliff(**kwargs: Any) -> DiscreteTextEnv:
     return DiscreteTextEnv(
-        gymnasium.make("CliffWalking-v1"),
+        CliffWalkingEnv(),
         actions=["up", "right", "down", "left"],
         describe=cliff_text,
         success=reached,
@@ -106,7 +109,7 @@ def test_an_invalid_action_costs_a_turn_and_leaves_the_world_alone() -> None:
 
 def test_the_wrapped_time_limit_truncates_too() -> None:
     env = DiscreteTextEnv(
-        gymnasium.make("Taxi-v4", max_episode_steps=3),
+        TimeLimit(TaxiEnv(), 3),
         actions=TAXI_ACTIONS,
         describe=taxi_text,
         instructions="…",
@@ -123,18 +126,19 @@ def test_a_task_is_a_seed_of_one_split() -> None:
     for split in ("train", "valid", "test"):
         env = taxi(split=split)
         ids = {env.reset(seed=seed)[1]["task_id"] for seed in range(5)}
-        assert all(split_of(task) == split and task.startswith("Taxi-v4:") for task in ids)
+        assert all(split_of(task) == split and task.startswith("TaxiEnv:") for task in ids)
     task = env.reset(seed=7)[1]["task_id"]
-    wrapped = gymnasium.make("Taxi-v4")
+    wrapped = TaxiEnv()
     state, _ = wrapped.reset(seed=int(task.partition(":")[2]))
-    assert env.reset(seed=7)[0] == taxi_text(state, wrapped.unwrapped)
+    assert env.reset(seed=7)[0] == taxi_text(state, wrapped)
 
 
 def test_success_needs_the_end() -> None:
     env = blackjack()
     for seed in range(20):
         env.reset(seed=seed)
-        over, info, reward = False, {}, 0.0
+        over, reward = False, 0.0
+        info: dict[str, Any] = {}
         while not over:
             assert not info.get("success")
             _, reward, over, _, info = env.step("hit")

@@ -82,7 +82,7 @@ def test_moves_are_gymnasiums_own() -> None:
     """The same map, seed and actions in gymnasium's environment, where the ice is slippery."""
     env = FrozenLakeEnv(map=MAPS["8x8"], is_slippery=True)
     env.reset(seed=5)
-    theirs = GymFrozenLake(desc=MAPS["8x8"], is_slippery=True)
+    theirs: Any = GymFrozenLake(desc=MAPS["8x8"], is_slippery=True)
     theirs.reset()
     theirs.np_random, env.env.unwrapped.np_random = (np.random.default_rng(3) for _ in range(2))
     for number in [2, 1, 2, 1, 2, 2, 1, 0, 3, 2]:
