@@ -1,0 +1,42 @@
+"""A gym for multi-turn reinforcement learning of LLM agents.
+
+    import agentgym
+
+    env = agentgym.make("agentgym/Sokoban-v0")
+    observation, info = env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(env.expert())
+
+Importing agentgym makes its environments known to gymnasium and is quick: what needs torch is imported at its
+first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from agentgym.envs import TextEnv, make, register, registered
+
+if TYPE_CHECKING:
+    from agentgym.envs import check_text_env
+
+    __version__: str
+
+__all__ = ["TextEnv", "__version__", "check_text_env", "make", "register", "registered"]
+
+_LAZY = {"check_text_env": "agentgym.envs"}
+"""Names whose modules are imported at first use."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("agentgym")
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

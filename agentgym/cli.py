@@ -93,7 +93,7 @@ def evaluate(
     """Success rates with 95 % intervals, per environment and per task type."""
     from agentgym.evaluate import evaluate_agent, load_agent
     from agentgym.run_directory import write_evaluations
-    from agentgym.tables import evaluation_table
+    from agentgym.tables import evaluation_tables
 
     with _clear_errors():
         if json_file is not None and not json_file.parent.is_dir():
@@ -113,7 +113,7 @@ def evaluate(
         ]
     if json_file is not None:
         write_evaluations(json_file, results)
-    Console().print(evaluation_table(results, label="agent"))
+    Console().print(*evaluation_tables(results, label="agent"))
 
 
 def _mapping(text: str) -> dict[str, Any]:

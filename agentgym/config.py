@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import yaml
 from pydantic import Field, ValidationError
@@ -20,6 +20,11 @@ class ConfigError(ValueError):
 
 class RunConfig(TrainerConfig):
     """Everything `agentgym train` can be told: the trainer's settings, and whom it trains where."""
+
+    free_on_resume: ClassVar[frozenset[str]] = TrainerConfig.free_on_resume | {
+        "eval_episodes", "eval_split", "eval_seed", "eval_temperature",
+        "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "report_to",
+    }  # fmt: skip
 
     env_id: str
     """A registered environment; `agentgym envs` lists them."""
@@ -137,15 +142,32 @@ def validate(values: dict[str, Any], source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        faults = [_describe(cast("dict[str, Any]", fault)) for fault in error.errors()]
-        raise ConfigError("\n".join(f"{source}: {fault}" for fault in faults)) from error
+        faults: dict[str, list[dict[str, Any]]] = {}
+        for fault in error.errors():
+            faults.setdefault(_path(fault["loc"]), []).append(cast("dict[str, Any]", fault))
+        raise ConfigError("\n".join(f"{source}: {_describe(*of_key)}" for of_key in faults.items())) from error
 
 
-def _describe(fault: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
+def try_environment(env_id: str, make_env: Callable[[], object]) -> None:
+    """Make an environment once. Raises `ValueError` for what cannot be made, `ConfigError` for ill-typed arguments."""
+    try:
+        make_env()
+    except TypeError as error:
+        raise ConfigError(f"env_kwargs: {env_id} cannot be made with them: {error}") from error
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """The dotted path of a key. The alternatives of a union, which pydantic also names, are no part of it."""
+    return ".".join(str(part) for i, part in enumerate(location) if i == 0 or isinstance(part, int))
+
+
+def _describe(key: str, faults: list[dict[str, Any]]) -> str:
+    """What is wrong with a key: one fault, or one for each alternative of a union."""
+    fault = faults[0]
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, RunConfig.model_fields, n=3)
         return f"unknown key {key!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
     if fault["type"] == "missing":
         return f"the key {key!r} is missing"
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+    reasons = " or ".join(f"{f['msg'][0].lower()}{f['msg'][1:]}" for f in faults)
+    return f"{key}: {reasons}, not {fault['input']!r}"

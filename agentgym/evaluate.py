@@ -12,8 +12,9 @@ from rich.progress import Progress
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
+from agentgym.agents.models import CHECKPOINTS
 from agentgym.agents.rollout import play
-from agentgym.config import ConfigError, RunConfig, validate
+from agentgym.config import ConfigError, RunConfig, try_environment, validate
 from agentgym.envs import make
 from agentgym.run_directory import CONFIG
 
@@ -52,8 +53,8 @@ def load_agent(name: str) -> NamedAgent:
 
 def _run_config(path: Path) -> RunConfig | None:
     """The configuration of the run that `path` is, or is a checkpoint of."""
-    for directory in (path, *path.parents[:2]):
-        file = directory / CONFIG
+    of_checkpoint = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    for file in (path / CONFIG, of_checkpoint / CONFIG):
         if file.is_file():
             try:
                 return validate(yaml.safe_load(file.read_text(encoding="utf-8")), source=str(file))
@@ -77,7 +78,7 @@ def evaluate_agent(
         limit = {} if agent.config.max_turns is None else {"max_turns": agent.config.max_turns}
         env_kwargs = agent.config.env_kwargs | limit | env_kwargs
     make_env = partial(make, env_id, **env_kwargs, split=split)
-    make_env()  # a wrong id or argument is an error of the call, not of an episode
+    try_environment(env_id, make_env)  # a wrong id or argument is an error of the call, not of an episode
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"{agent.name} in {env_id}", total=episodes)
         trajectories = play(

@@ -57,17 +57,19 @@ class RunDirectory:
                     f"output_dir: {path} already holds a run; choose another directory, go on with it "
                     "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
                 )
-            shutil.rmtree(path)
         return cls(path), None
 
     def begin(self, config: RunConfig, *, finished_steps: int) -> None:
-        """Write the configuration; forget the metrics of steps that a resumed run will do again."""
+        """Write the configuration; forget the metrics of steps that a resumed run will do again.
+
+        A run that is here and not resumed is deleted: `prepare` has asked whether it may be.
+        """
+        if finished_steps == 0 and (self.path / CONFIG).exists():
+            shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        (self.path / CONFIG).write_text(text, encoding="utf-8")
+        _replace(self.path / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         kept = [m for m in self.metrics() if m["step"] <= finished_steps]
-        with (self.path / METRICS).open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(m) + "\n" for m in kept)
+        _replace(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept))
 
     def metrics(self) -> Iterable[dict[str, float]]:
         """The metrics of all steps so far. A last line that a kill cut short is left out."""
@@ -94,8 +96,14 @@ class RunDirectory:
 
 def write_evaluations(path: Path, results: list[dict[str, Any]]) -> None:
     """Write evaluations with the versions that they were made with."""
-    text = json.dumps({"results": results, "versions": versions()}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    _replace(path, json.dumps({"results": results, "versions": versions()}, indent=1) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file at once, so that a kill leaves the old one or the new one."""
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def versions() -> dict[str, str]:

@@ -9,16 +9,17 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
+import torch
 import transformers
-from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -31,13 +32,16 @@ from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
 from agentgym.agents.rollout import play
-from agentgym.config import RunConfig, load_config
+from agentgym.config import RunConfig, load_config, try_environment
 from agentgym.envs import make
+from agentgym.processes import processes_to_start, run_processes
 from agentgym.report import write_report
 from agentgym.run_directory import RunDirectory
-from agentgym.tables import evaluation_table
+from agentgym.tables import evaluation_tables
 from agentgym.trainers.checkpoint import CheckpointError
 from agentgym.trainers.trainer import Trainer
+
+T = TypeVar("T")
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -52,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         run = TrainingRun(load_config(Path(words[0]), words[1:]), name=Path(words[0]).stem)
-    except ValueError as error:  # every fault of the call, from whatever floor, is one
+    except (ValueError, OSError) as error:  # every fault of the call, from whatever floor, is one
         _say_error(console, error)
         return 2
     try:
         return run.run()
-    except CheckpointError as error:
+    except (CheckpointError, OSError) as error:
         _say_error(console, error)
         return 1
     except KeyboardInterrupt:
@@ -66,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_error(console: Console, error: Exception) -> None:
-    if Accelerator().is_main_process:
+    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -80,7 +84,10 @@ class TrainingRun:
         """
         quieten_libraries()
         self.config = config
-        self.accelerator = Accelerator(log_with=config.report_to or None, project_dir=config.output_dir)
+        on_cpu = not torch.cuda.is_available()  # told so, accelerate joins several processes there too
+        PartialState(cpu=on_cpu)
+        self.directory, checkpoint = _as_main_process(partial(RunDirectory.prepare, config, name))
+        self.accelerator = Accelerator(cpu=on_cpu, log_with=config.report_to or None, project_dir=self.directory.path)
         self.is_main = self.accelerator.is_main_process
         self.console = Console(stderr=True, quiet=not self.is_main)
         logging.basicConfig(
@@ -88,9 +95,8 @@ class TrainingRun:
             format="%(message)s",
             handlers=[RichHandler(console=self.console, show_path=False)],
         )
-        self.directory, checkpoint = RunDirectory.prepare(config, name)
-        self.make_env("train")  # a wrong id or argument should be heard of before a model is loaded
-        self.make_env(config.eval_split)
+        for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
+            try_environment(config.env_id, partial(self.make_env, split))  # before a model is loaded
         self.model = self._load_model()
         self.agent = make_agent(config, self.model, config.temperature)
         self.trainer = Trainer(
@@ -200,7 +206,7 @@ class TrainingRun:
         report = write_report(self.directory.path)
         results = self.directory.evaluations()
         if results:
-            Console().print(evaluation_table(results, label="stage"))
+            Console().print(*evaluation_tables(results, label="stage"))
         if not finished:
             self.console.print(
                 f"stopped after step {self.trainer.step}; go on with "
@@ -209,6 +215,20 @@ class TrainingRun:
             )
         self.console.print(f"run directory: {self.directory.path}", soft_wrap=True)
         self.console.print(f"report:        {report}", soft_wrap=True)
+
+
+def _as_main_process(decide: Callable[[], T]) -> T:
+    """What the main process decides, or the fault that it finds, in every process."""
+    outcome: list[Any] = [None]
+    if PartialState().is_main_process:
+        try:
+            outcome = [decide()]
+        except ValueError as error:
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], ValueError):
+        raise outcome[0]
+    return cast("T", outcome[0])
 
 
 def make_agent(config: RunConfig, loaded: LoadedModel, temperature: float) -> LLMAgent:
@@ -253,4 +273,5 @@ def _flat(config: RunConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    count = processes_to_start()
+    sys.exit(main() if count == 1 else run_processes(count, "agentgym.train", sys.argv[1:]))

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from agentgym.agents.models import CHECKPOINTS
@@ -39,7 +40,7 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of `step` finished steps, then drop all but the last `keep`.
 
-    `tensors`: what the optimizer and the random generator hold. `fingerprint`: what must be equal for a run
+    `tensors`: what the optimizer and its schedule hold. `fingerprint`: what must be equal for a run
     to be the same run. Raises `CheckpointError` when the disk refuses; earlier checkpoints then stand.
     """
     folder = run_dir / CHECKPOINTS
@@ -48,7 +49,7 @@ def save_checkpoint(
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        model.save_pretrained(unfinished)
+        model.save_pretrained(unfinished, save_embedding_layers=False)  # "auto" would ask the hub
         torch.save(tensors, unfinished / _TENSORS)
         (unfinished / _FACTS).write_text(json.dumps({"step": step, "fingerprint": fingerprint}, indent=1))
         _flush(unfinished)
@@ -56,7 +57,7 @@ def save_checkpoint(
             shutil.rmtree(target)
         unfinished.rename(target)
         _sync(folder)
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(unfinished, ignore_errors=True)
         last = list_checkpoints(run_dir)
         kept = f"the last whole one is {last[-1]}" if last else "there is none yet"
@@ -85,7 +86,7 @@ def load_checkpoint(checkpoint: Path, model: Any, fingerprint: dict[str, Any]) -
         _check_same(checkpoint, facts["fingerprint"], fingerprint)
         tensors = torch.load(checkpoint / _TENSORS, map_location="cpu", weights_only=True)
         weights = load_file(checkpoint / _ADAPTER)
-        expected = get_peft_model_state_dict(model)
+        expected = get_peft_model_state_dict(model, save_embedding_layers=False)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
             raise CheckpointError(f"{checkpoint} holds an adapter of another model or LoRA setting")
         set_peft_model_state_dict(model, weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,8 @@ class TrainerConfig(BaseModel):
     """The training loop's settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    free_on_resume: ClassVar[frozenset[str]] = frozenset({"save_steps", "save_total_limit", "num_envs"})
+    """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
     seed: int = 0
     """All randomness of a run derives from it: tasks, sampling, LoRA's initialisation, minibatches."""

@@ -105,7 +105,6 @@ class Trainer:
         if config.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
             self.model.enable_input_require_grads()
-        (run_dir / TRAJECTORIES).mkdir(parents=True, exist_ok=True)
 
     # The loop ---------------------------------------------------------------------------------------------
 
@@ -149,8 +148,9 @@ class Trainer:
 
         trajectories = play(self.agent, self.make_env, specs, num_envs=config.num_envs, on_episode=count)
         check_groups(trajectories, config.group_size)
-        name = f"step-{self.step:06d}.process-{accelerator.process_index}.jsonl"
-        write_trajectories(self.run_dir / TRAJECTORIES / name, trajectories)
+        path = self.run_dir / TRAJECTORIES / f"step-{self.step:06d}.process-{accelerator.process_index}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_trajectories(path, trajectories)
         return trajectories
 
     def assign_credit(self, trajectories: Sequence[Trajectory]) -> Experience:
@@ -200,6 +200,7 @@ class Trainer:
 
     def update(self, minibatches: Sequence[TokenData]) -> Counter[str]:
         """One optimizer step for each minibatch; returns this process's sums for the metrics."""
+        torch.manual_seed(self._seed("dropout", self.accelerator.process_index))
         self.model.train()
         sums: Counter[str] = Counter()
         for number, data in enumerate(minibatches):
@@ -242,7 +243,6 @@ class Trainer:
             tensors = {
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
-                "torch_rng": torch.get_rng_state(),
             }
             save_checkpoint(
                 self.run_dir,
@@ -259,18 +259,16 @@ class Trainer:
         self.step, tensors = load_checkpoint(checkpoint, self.model, self.fingerprint())
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.schedule.load_state_dict(tensors["schedule"])
-        torch.set_rng_state(tensors["torch_rng"])
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a resumed run to go on as the interrupted one would have.
 
         Where the learning rate does not depend on the end, the end may be moved.
         """
-        free = {"save_steps", "save_total_limit", "num_envs"}
+        free = self.config.free_on_resume
         if self.config.lr_scheduler_type == "constant":
-            free.add("max_steps")
-        settings = TrainerConfig.model_fields.keys() - free
-        return {"env_id": self.env_id, **self.config.model_dump(mode="json", include=settings)}
+            free |= {"max_steps"}
+        return {"env_id": self.env_id, **self.config.model_dump(mode="json", exclude=set(free))}
 
     def _seed(self, *what: object) -> int:
         """A seed in [0, 2⁶³) for a purpose within the present step: derived, so there is nothing to save."""

@@ -109,13 +109,16 @@ def _split(batch: SequenceBatch, max_tokens: int) -> Iterator[_MicroBatch]:
 
 
 def log_probabilities(model: Any, batch: SequenceBatch, *, max_tokens: int, temperature: float) -> NDArray[np.float64]:
-    """The log-probability of every sampled token under `model`, without gradient: shape (K,)."""
+    """The log-probability of every sampled token under `model`, without gradient or dropout: shape (K,)."""
     logp_K = np.zeros(len(batch.slot_K))
+    was_training = model.training
+    model.eval()
     with torch.no_grad():
         for micro in _split(batch, max_tokens):
             logits, tokens = sampled_logits(model, micro.sequences, temperature=temperature)
             logp = torch.log_softmax(logits, -1).gather(1, tokens[:, None]).squeeze(1)
             logp_K[micro.tokens_K] = logp.double().cpu().numpy()[micro.slot_K]
+    model.train(was_training)
     return logp_K
 
 

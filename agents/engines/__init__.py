@@ -45,8 +45,13 @@ class Sample:
 class Engine(Protocol):
     """Anything that samples."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams) -> list[Sample]:
-        """One response for each prompt.
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        params: SamplingParams,
+    ) -> list[Sample]:
+        """One response for each prompt; none may be empty.
 
         `seeds[i]` in [0, 2⁶³) decides alone how prompt i's randomness falls: neither the order of the batch
         nor its other members matter (beyond the rounding of the model's arithmetic).

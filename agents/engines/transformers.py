@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from agentgym.agents.engines import Sample, SamplingParams
 from numpy.typing import NDArray
+
+from agentgym.agents.engines import Sample, SamplingParams
 
 
 class TransformersEngine:
@@ -29,8 +30,16 @@ class TransformersEngine:
         self.stop_ids = tuple(stop_ids)
         self.max_batch_tokens = max_batch_tokens
 
-    def generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams) -> list[Sample]:
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        params: SamplingParams,
+    ) -> list[Sample]:
         """See `Engine.generate`. Siblings with one prompt share its computation."""
+        for i, prompt in enumerate(prompts):
+            if len(prompt) == 0:
+                raise ValueError(f"prompt {i} is empty: the first token has nothing to be sampled from")
         samples = [Sample() for _ in prompts]
         # By length, then by content: padding is rare and equal prompts meet in one batch.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
@@ -88,7 +97,12 @@ class TransformersEngine:
             )
             logits = output.logits[:, -1]
 
-    def _prefill(self, prompts: list[Sequence[int]], *, keep_cache: bool) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _prefill(
+        self,
+        prompts: list[Sequence[int]],
+        *,
+        keep_cache: bool,
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """The logits after each prompt, the key-value cache, and the mask of real tokens.
 
         Prompts are padded on the left, so that all end in the last column. Each distinct prompt is computed
@@ -139,8 +153,11 @@ def _sample(
 
 
 def _nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zero all but the likeliest tokens that together reach `top_p` (arXiv:1904.09751)."""
-    ordered, index = probabilities.sort(dim=-1, descending=True)
+    """Zero all but the likeliest tokens that together reach `top_p` (arXiv:1904.09751).
+
+    Of equally likely tokens (frequent in bfloat16) the first is taken, whatever else is in the batch.
+    """
+    ordered, index = probabilities.sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     return torch.zeros_like(probabilities).scatter(-1, index, ordered.where(before < top_p, 0.0))
 

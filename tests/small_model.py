@@ -1,0 +1,100 @@
+"""A language model of a few ten thousand parameters, and trainers of it, for tests."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from itertools import count, islice
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from agentgym.agents.agent import ExpertAgent
+from agentgym.agents.contexts import Context
+from agentgym.agents.models import add_lora, load_model
+from agentgym.config import RunConfig
+from agentgym.envs import make
+from agentgym.train import make_agent
+from agentgym.trainers.cloning import clone, demonstrate
+from agentgym.trainers.tiny_model import make_tokenizer
+from agentgym.trainers.trainer import Trainer
+
+LAKE = "agentgym/FrozenLake-v0"
+SETTINGS: dict[str, Any] = {
+    "env_id": LAKE,
+    "env_kwargs": {"size": 3},
+    "window": 0,
+    "max_new_tokens": 2,
+    "groups_per_step": 2,
+    "group_size": 4,
+    "max_steps": 3,
+    "learning_rate": 1e-2,
+    "lora_r": 4,
+    "lora_alpha": 8,
+    "eval_episodes": 0,
+}
+"""A run of a second or two."""
+
+
+def save_cloned_model(directory: Path, *, steps: int = 100, noise: float = 0.3) -> Path:
+    """Write a small Llama that walks a frozen lake of 3 rows, badly: trained for 3 seconds on imperfect moves."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    demonstrations = demonstrate(make(LAKE, size=3), ExpertAgent(noise), tokenizer, Context(window=0), count(), "")
+    batches = iter(lambda: list(islice(demonstrations, 64)), None)
+    for _ in clone(model, batches, learning_rate=1e-2, num_steps=steps, warmup_steps=5):
+        pass
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@cache
+def _cloned_model() -> Path:
+    return save_cloned_model(Path(mkdtemp(prefix="agentgym-test-model-")))
+
+
+@pytest.fixture(scope="session")
+def cloned_model() -> Path:
+    """The directory of `save_cloned_model`, made once in a test session. Not to be written to."""
+    return _cloned_model()
+
+
+def make_trainer(model_dir: Path, run_dir: Path, **settings: Any) -> Trainer:
+    """The trainer of a run with `SETTINGS` and these."""
+    config = RunConfig.model_validate({**SETTINGS, "model": str(model_dir), **settings})
+    model = add_lora(
+        load_model(config.model, dtype="float32"),
+        r=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=config.lora_target_modules,
+        seed=config.seed,
+    )
+    return Trainer(
+        config,
+        model,
+        make_agent(config, model, config.temperature),
+        env_id=config.env_id,
+        make_env=partial(make, config.env_id, **config.env_kwargs),
+        run_dir=run_dir,
+        accelerator=Accelerator(cpu=True),
+    )
