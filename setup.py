@@ -9,6 +9,4 @@ from setuptools import find_packages, setup
 pyproject = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text(encoding="utf-8"))
 folders: dict[str, str] = pyproject["tool"]["setuptools"]["package-dir"]
 
-setup(
-    packages=[*folders, *(f"{name}.{sub}" for name, path in folders.items() for sub in find_packages(path))]
-)
+setup(packages=[*folders, *(f"{name}.{sub}" for name, path in folders.items() for sub in find_packages(path))])

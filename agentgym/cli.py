@@ -60,8 +60,8 @@ def train(context: typer.Context) -> None:
     The same as `accelerate launch -m agentgym.train CONFIG …` with one process.
     """
     if not context.args or context.args[0] in ("-h", "--help"):
-        typer.echo("Usage: agentgym train CONFIG [--key.sub value ...]\n\nThe keys and their defaults:\n")
-        typer.echo(_describe_config())
+        usage = "Usage: agentgym train CONFIG [--key.sub value ...]\n\nThe keys and their defaults:\n"
+        typer.echo(f"{usage}\n{_describe_config()}", err=not context.args)
         raise typer.Exit(0 if context.args else 2)
     from agentgym.train import main as train_main
 
@@ -206,7 +206,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     table = Table()
     for name in rows[0]:
-        table.add_column(name.replace("_", " "))
+        table.add_column(name.replace("_", " "), no_wrap=name in ("id", "name"))
     for row in rows:
         table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
     Console().print(table)

@@ -43,7 +43,7 @@ def run_processes(count: int, module: str, arguments: Sequence[str]) -> int:
         port = probe.getsockname()[1]
     threads = max(1, (os.cpu_count() or 1) // count)
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the processes themselves, which know what to do
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the processes themselves
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -58,4 +58,5 @@ def run_processes(count: int, module: str, arguments: Sequence[str]) -> int:
                 process.terminate()
             break
         time.sleep(0.1)
+    signal.signal(signal.SIGINT, before)
     return next((status for status in (process.wait() for process in processes) if status), 0)

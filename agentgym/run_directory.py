@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from datetime import datetime
@@ -51,12 +52,14 @@ class RunDirectory:
                 raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
             return cls(Path(config.output_dir)), checkpoints[-1]
         path = Path(config.output_dir or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if (path / CONFIG).exists():
-            if not config.overwrite_output_dir:
-                raise ConfigError(
-                    f"output_dir: {path} already holds a run; choose another directory, go on with it "
-                    "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
-                )
+        if (path / CONFIG).exists() and not config.overwrite_output_dir:
+            raise ConfigError(
+                f"output_dir: {path} already holds a run; choose another directory, go on with it "
+                "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
+            )
+        above = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise ConfigError(f"output_dir: {path} cannot be made: {above} is not a directory that can be written to")
         return cls(path), None
 
     def begin(self, config: RunConfig, *, finished_steps: int) -> None:

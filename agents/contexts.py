@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from jinja2.exceptions import TemplateError
 
 if TYPE_CHECKING:
-    from agentgym.agents.trajectory import Turn
     from transformers import PreTrainedTokenizerBase
 
-#: For tokenizers without a chat template (base models).
+    from agentgym.agents.trajectory import Turn
+
+#: For tokenizers without a chat template (base models). A prompt does not end with a blank: in most
+#: vocabularies words begin with theirs.
 DEFAULT_CHAT_TEMPLATE = (
-    "{% for m in messages %}"
+    "{{ bos_token }}{% for m in messages %}"
     "{% if m.role == 'system' %}{{ m.content }}\n\n"
-    "{% elif m.role == 'user' %}Observation:\n{{ m.content }}\nAction: "
+    "{% elif m.role == 'user' %}Observation:\n{{ m.content }}\nAction:"
     "{% else %}{{ m.content }}\n{% endif %}{% endfor %}"
 )
 #: Stands for a sampled response while the template is rendered around it.
@@ -36,7 +38,7 @@ class ChatPieces:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, instructions: str):
-        """`instructions` becomes the system message (or, in templates without one, opens the first user's)."""
+        """`instructions` becomes the system message; in templates without one it opens the first user's."""
         self._tokenizer = tokenizer
         self._instructions = instructions
         self.opening = lru_cache(maxsize=65536)(self._opening)
@@ -51,23 +53,40 @@ class ChatPieces:
 
         `closed`: the response ended with the end-of-turn token, which then is not repeated.
         """
+        ids = self._encode(self._after_response(observation))
+        return ids[len(self._closing) :] if closed else ids
+
+    @cached_property
+    def end_of_turn_id(self) -> int | None:
+        """The token that the template closes a response with.
+
+        It need not be the tokenizer's end token (Gemma's is the end of a text), which it is where the
+        template has no such mark.
+        """
+        return self._closing[-1] if self._closing else self._tokenizer.eos_token_id
+
+    @cached_property
+    def _closing(self) -> tuple[int, ...]:
+        """What the template puts after a response up to its mark; empty if text follows without a mark."""
+        marks = self._tokenizer.added_tokens_decoder
+        ids = self._encode(self._after_response(""))
+        for i, token in enumerate(ids):
+            if token in marks:
+                return ids[: i + 1]
+            if str(self._tokenizer.decode([token])).strip():
+                break
+        return ()
+
+    def _after_response(self, observation: str) -> str:
         dialogue = [
             self._user("", first=True),
             {"role": "assistant", "content": _RESPONSE},
             self._user(observation, first=False),
         ]
-        text = self._render(dialogue, to_be_continued=True).split(_RESPONSE, 1)[1]
-        if closed:
-            text = text.removeprefix(self._end_of_turn)
-        return self._encode(text)
+        return self._render(dialogue, to_be_continued=True).split(_RESPONSE, 1)[1]
 
     def _encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
-
-    @cached_property
-    def _end_of_turn(self) -> str:
-        token = self._tokenizer.eos_token
-        return token if isinstance(token, str) else ""
 
     @cached_property
     def _has_system_role(self) -> bool:
@@ -108,7 +127,7 @@ class Context:
 
     def __post_init__(self) -> None:
         if self.window is not None and self.window < 0:
-            raise ValueError(f"window must be at least 0 turns, or None for the whole dialogue, not {self.window}")
+            raise ValueError(f"window must be at least 0 turns, or None for the dialogue, not {self.window}")
 
     def prompt(
         self, pieces: ChatPieces, turns: Sequence[Turn], observation: str, end_of_turn_id: int | None

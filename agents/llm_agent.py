@@ -41,7 +41,8 @@ class LLMAgent:
     def act(self, episodes: Sequence[Episode]) -> list[Decision]:
         """See `Agent.act`."""
         prompts = [self._prompt(episode) for episode in episodes]
-        fitting = [i for i, p in enumerate(prompts) if len(p) + self.sampling.max_new_tokens <= self.context_length]
+        longest = self.context_length - self.sampling.max_new_tokens
+        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
         samples = self.engine.generate(
             [prompts[i] for i in fitting], [_turn_seed(episodes[i]) for i in fitting], self.sampling
         )
@@ -54,11 +55,9 @@ class LLMAgent:
         instructions = "\n".join(filter(None, [episode.env.instructions, self.format.instructions]))
         if instructions not in self._pieces:
             self._pieces[instructions] = ChatPieces(self.tokenizer, instructions)
+        pieces = self._pieces[instructions]
         return self.context.prompt(
-            self._pieces[instructions],
-            episode.trajectory.turns,
-            episode.observation,
-            self.tokenizer.eos_token_id,
+            pieces, episode.trajectory.turns, episode.observation, pieces.end_of_turn_id
         )
 
     def _decide(self, prompt: list[int], sample: Sample) -> Decision:

@@ -51,9 +51,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         [str(word) for word in command], cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        pytest.fail(
-            f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        )
+        pytest.fail(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     return done.stdout
 
 
@@ -75,8 +73,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def installed_python(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a fresh virtual environment that holds the wheel and sees this one's dependencies.
 
-    They are on its path by a .pth file. The .pth files beside them, such as that of an editable agentgym, have
-    no effect then: Python reads those of its own site directories alone.
+    They are on its path by a .pth file. The .pth files beside them, an editable agentgym's among them, have
+    no effect there: Python reads those of its own site directories alone.
     """
     venv = tmp_path_factory.mktemp("elsewhere") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=venv.parent)
@@ -128,9 +126,7 @@ def test_every_module_can_be_imported_from_the_wheel(built: Built, installed_pyt
     "script",
     [
         pytest.param("import agentgym", id="import agentgym"),
-        pytest.param(
-            "import sys, agentgym.cli; sys.argv[1:] = ['--help']; agentgym.cli.main()", id="agentgym --help"
-        ),
+        pytest.param("import sys, agentgym.cli; sys.argv[1:] = ['--help']; agentgym.cli.main()", id="agentgym --help"),
     ],
 )
 def test_what_must_be_quick_imports_nothing_slow(installed_python: Path, script: str) -> None:

@@ -24,6 +24,9 @@ _TENSORS = "trainer_state.pt"
 _FACTS = "trainer_state.json"
 _ADAPTER = "adapter_model.safetensors"
 
+STATES = {"optimizer", "schedule"}
+"""Whose states a checkpoint holds."""
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be written or read; one line says which and why."""
@@ -40,14 +43,15 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of `step` finished steps, then drop all but the last `keep`.
 
-    `tensors`: what the optimizer and its schedule hold. `fingerprint`: what must be equal for a run
+    `tensors`: the states of `STATES`. `fingerprint`: what must be equal for a run
     to be the same run. Raises `CheckpointError` when the disk refuses; earlier checkpoints then stand.
     """
     folder = run_dir / CHECKPOINTS
     target = folder / f"step-{step:06d}"
     unfinished = folder / f".{target.name}.{os.getpid()}"
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for left_by_a_kill in folder.glob(".step-*"):
+            shutil.rmtree(left_by_a_kill)
         unfinished.mkdir(parents=True)
         model.save_pretrained(unfinished, save_embedding_layers=False)  # "auto" would ask the hub
         torch.save(tensors, unfinished / _TENSORS)
@@ -85,6 +89,8 @@ def load_checkpoint(checkpoint: Path, model: Any, fingerprint: dict[str, Any]) -
         facts = json.loads((checkpoint / _FACTS).read_text())
         _check_same(checkpoint, facts["fingerprint"], fingerprint)
         tensors = torch.load(checkpoint / _TENSORS, map_location="cpu", weights_only=True)
+        if lacking := STATES - tensors.keys():
+            raise CheckpointError(f"{checkpoint} has no state of the {' and the '.join(sorted(lacking))}")
         weights = load_file(checkpoint / _ADAPTER)
         expected = get_peft_model_state_dict(model, save_embedding_layers=False)
         if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:

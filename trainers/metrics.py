@@ -61,7 +61,7 @@ def of_update(parts: Sequence[Counter[str]], *, with_kl: bool) -> dict[str, floa
         "entropy": sums["entropy"] / tokens,
         **({"kl": sums["kl"] / tokens} if with_kl else {}),
         "clip_ratio": sums["clipped"] / tokens,
-        "sampler_logp_difference/mean": sums["logp_difference"] / tokens,
+        "sampler_logp_difference/mean": sums["logp_difference"] / max(sums["compared"], 1),
         "sampler_logp_difference/max": max(part["logp_difference_max"] for part in parts),
         "tokens/trained": sums["tokens"],
         "tokens/retokenized": sums["retokenized"],

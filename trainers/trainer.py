@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from agentgym.trainers.checkpoint import load_checkpoint, save_checkpoint
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import compute, get_scheme
 from agentgym.trainers.losses import weight_total
+from agentgym.trainers.sequences import SequenceBatch
 from agentgym.trainers.update import TokenData, accumulate_gradient, log_probabilities, sum_gradients
 
 TRAJECTORIES = "trajectories"
@@ -184,19 +184,21 @@ class Trainer:
                     config,
                     self.max_tokens,
                 )
-                logp = partial(
-                    log_probabilities,
-                    self.model,
-                    data.batch,
-                    max_tokens=config.max_tokens_per_micro_batch,
-                    temperature=self.temperature,
-                )
-                if several_steps:
-                    data = replace(data, old_logp_K=logp())
+                if several_steps:  # the policy that acted is the one to take ratios to
+                    data = replace(data, old_logp_K=data.sampler_logp_K)
                 if config.beta > 0:
-                    with self.model.disable_adapter():
-                        data = replace(data, reference_logp_K=logp())
+                    data = replace(data, reference_logp_K=self._reference(data.batch))
                 yield data
+
+    def _reference(self, batch: SequenceBatch) -> NDArray[np.float64]:
+        """The tokens' log-probabilities under the model without its adapter."""
+        with self.model.disable_adapter():
+            return log_probabilities(
+                self.model,
+                batch,
+                max_tokens=self.config.max_tokens_per_micro_batch,
+                temperature=self.temperature,
+            )
 
     def update(self, minibatches: Sequence[TokenData]) -> Counter[str]:
         """One optimizer step for each minibatch; returns this process's sums for the metrics."""
@@ -215,9 +217,10 @@ class Trainer:
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
             self.optimizer.step()
             self.schedule.step()
-            largest = max(sums["logp_difference_max"], part["logp_difference_max"])
+            if sums["optimizer_steps"]:  # by now the policy is not the one that acted
+                for name in ("compared", "logp_difference", "logp_difference_max"):
+                    del part[name]
             sums.update(part)
-            sums["logp_difference_max"] = largest
             sums["grad_norm"] += norm.item()
             sums["optimizer_steps"] += 1
             self.on_progress("update", number + 1, len(minibatches))

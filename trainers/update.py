@@ -43,7 +43,7 @@ class TokenData:
     retokenized: int
     """Sampled tokens that would not be trained on as they were sampled. Must be 0."""
     old_logp_K: NDArray[np.float64] | None = None
-    """The log-probabilities before the update; None where the update is one step, and so is its start."""
+    """What the ratios are taken to; None where the update is one step: then every ratio is 1."""
     reference_logp_K: NDArray[np.float64] | None = None
 
     @classmethod
@@ -154,11 +154,12 @@ def accumulate_gradient(
         loss = (micro.pick(data.weight_K, log_probs) * loss_K).sum() / total
         loss.backward()  # type: ignore[no-untyped-call]
 
-        difference_K = (old_logp_K - micro.pick(data.sampler_logp_K, log_probs)).abs()
+        difference_K = (logp_K.detach() - micro.pick(data.sampler_logp_K, log_probs)).abs()
         sums["tokens"] += len(micro.tokens_K)
         sums["loss"] += loss.item()
         sums["entropy"] += entropy_K.sum().item()
         sums["clipped"] += int(clipped_K.sum())
+        sums["compared"] += len(micro.tokens_K)
         sums["logp_difference"] += difference_K.sum().item()
         sums["logp_difference_max"] = max(sums["logp_difference_max"], difference_K.max().item())
     return sums

@@ -111,9 +111,7 @@ def _error_bar(axes: Any, evaluation: StageEvaluation) -> None:
         return
     colour = Colour.BEFORE if evaluation.stage == "before" else Colour.INK
     bars = [[max(0.0, rate - low)], [max(0.0, high - rate)]]
-    axes.errorbar(
-        [evaluation.step], [rate], yerr=bars, fmt="D", ms=6, lw=2, capsize=4, capthick=2, color=colour
-    )
+    axes.errorbar([evaluation.step], [rate], yerr=bars, fmt="D", ms=6, lw=2, capsize=4, capthick=2, color=colour)
 
 
 def _edges(step: FloatArray) -> FloatArray:
@@ -168,9 +166,7 @@ def _style(name: str) -> Any:
 def _svg(figure: Figure) -> Markup:
     """The figure as an `<svg>` element for an HTML page."""
     buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-    )
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)

@@ -72,8 +72,7 @@ class Comparison:
     @property
     def overall(self) -> TaskRow:
         """All task types together."""
-        rates = [e and SuccessRate(e.episodes, e.success_rate, e.ci95) for e in (self.before, self.after)]
-        return TaskRow("all tasks", rates[0], rates[1], not self.panels_differ)
+        return TaskRow("all tasks", _rate(self.before), _rate(self.after), not self.panels_differ)
 
     @property
     def by_task(self) -> list[TaskRow]:
@@ -102,6 +101,12 @@ class Comparison:
     def env_errors(self) -> int:
         """Episodes that the environment failed, in no rate."""
         return sum(e.env_errors for e in self.stages)
+
+
+def _rate(evaluation: StageEvaluation | None) -> SuccessRate | None:
+    if evaluation is None:
+        return None
+    return SuccessRate(evaluation.episodes, evaluation.success_rate, evaluation.ci95)
 
 
 def newcombe(before: SuccessRate, after: SuccessRate) -> Difference:

@@ -64,9 +64,7 @@ def success_curve(metrics: Metrics) -> Curve:
     successes, episodes = _pool(np.nan_to_num(rate_S) * played_S), _pool(played_S)
     window = smoothing_window(len(episodes))
     near_successes, near_episodes = _moving_sum(successes, window), _moving_sum(episodes, window)
-    intervals = [
-        wilson_interval(round(wins), round(n)) for wins, n in zip(near_successes, near_episodes, strict=True)
-    ]
+    intervals = [wilson_interval(round(wins), round(n)) for wins, n in zip(near_successes, near_episodes, strict=True)]
     bounds = np.array(intervals, dtype=np.float64).reshape(-1, 2)
     smooth = _ratio(near_successes, near_episodes)
     return Curve(_middle(metrics), _ratio(successes, episodes), smooth, bounds[:, 0], bounds[:, 1])

@@ -39,11 +39,9 @@ def number(value: float) -> str:
     """Three significant digits, or a whole number with thousands separated."""
     if not isfinite(value):
         return MISSING
-    if abs(value) >= 1000 or value == int(value):
-        text = f"{value:,.0f}"
-    else:
-        text = f"{value:#.3g}".removesuffix(".")
-    return text.replace("-", _MINUS) if "e" not in text else text
+    is_long = abs(value) >= 1000 or value == int(value)
+    text = f"{value:,.0f}" if is_long else f"{value:#.3g}".removesuffix(".")
+    return text if "e" in text else text.replace("-", _MINUS)
 
 
 def duration(seconds: float) -> str:

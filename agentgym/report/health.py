@@ -1,4 +1,4 @@
-"""The counters that show silent mistakes: what was trained on, and whether the trainer sees what was sampled."""
+"""The counters that show silent mistakes, such as training on other tokens than were sampled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentgym.report.formatting import clip, number, percent
 from agentgym.report.run_data import Metrics
 
 LOGP_DIFFERENCE_LIMIT = 0.02
-"""Mean |log p| difference of sampler and trainer from which a run is warned of: an importance ratio off by 2 %."""
+"""The mean |log p| difference of sampler and trainer above which a run is warned of: ratios 2 % off."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ def _logp_difference(metrics: Metrics) -> Check:
     mean = float(np.nanmax(mean_S, initial=-np.inf))
     largest = float(np.nanmax(max_S, initial=-np.inf))
     verdict: Literal["good", "warn", "info"] = "good" if mean <= LOGP_DIFFERENCE_LIMIT else "warn"
-    note = (
-        f"worst step's mean |log p| difference of sampler and trainer; largest of a token: {number(largest)}"
-    )
+    note = f"worst step's mean |log p| difference of sampler and trainer; largest of a token: {number(largest)}"
     return Check("log-prob difference", number(mean), verdict if np.isfinite(mean) else "info", note)
 
 

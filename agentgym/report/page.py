@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from agentgym.report import charts, curves, formatting, health, viewer
 from agentgym.report.comparison import comparisons
+from agentgym.report.credited import CreditedStep, credited_step
 from agentgym.report.run_data import Metrics, RunData, read_run
 
 REPORT = "report.html"
@@ -26,7 +27,7 @@ _LIMITS = (
 )
 """From generous to strict; the first with which a report stays under `MAX_BYTES` is used."""
 
-_MULTIPLES = (
+_MULTIPLES: tuple[tuple[str, str, dict[str, bool]], ...] = (
     ("reward", "reward per episode", {}),
     ("turns/mean", "turns per episode", {}),
     ("entropy", "entropy per token", {"from_zero": True}),
@@ -51,14 +52,13 @@ class Multiple:
 def write_report(run_dir: Path) -> Path:
     """Write `report.html` into a run directory, from whatever the run has left there so far.
 
-    The file is self-contained: no network, no other files. Raises `ValueError` in one line, with the file and
-    the line where there is one, for a directory without a readable configuration, and for metrics, evaluations
-    or trajectories that cannot be read.
+    The file is self-contained: no network, no other files. Raises `ValueError` in one line, naming the file
+    (and line) that is at fault: a configuration that is missing, or anything that cannot be read.
     """
     run = read_run(run_dir)
     files = run.trajectory_files
     shown = [files[-1], *files[:1]] if len(files) > 1 else files
-    steps = [viewer.credited_step(step_files, run.config) for step_files in shown]
+    steps = [credited_step(step_files, run.config) for step_files in shown]
     page = _common(run, steps)
     template = _environment().get_template("report.html.jinja")
     for limits in _LIMITS:
@@ -90,7 +90,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _common(run: RunData, steps: list[viewer.CreditedStep]) -> dict[str, Any]:
+def _common(run: RunData, steps: list[CreditedStep]) -> dict[str, Any]:
     """Everything but the trajectory viewer."""
     metrics = run.metrics
     success = curves.success_curve(metrics)
@@ -114,7 +114,7 @@ def _common(run: RunData, steps: list[viewer.CreditedStep]) -> dict[str, Any]:
     }
 
 
-def _viewer(steps: list[viewer.CreditedStep], limits: viewer.Limits) -> dict[str, Any]:
+def _viewer(steps: list[CreditedStep], limits: viewer.Limits) -> dict[str, Any]:
     panels = [viewer.step_panels(step, limits) for step in steps]
     return {"steps": panels, "scale": viewer.advantage_scale(panels), "limits": limits}
 
@@ -141,9 +141,7 @@ def _learning_curves(run: RunData, success: curves.Curve) -> list[tuple[str, Mar
     """For wide and for narrow screens: text would be unreadable in a chart that shrinks."""
     env_id = run.config.get("env_id")
     of_env = [e for e in run.evaluations if e.env == env_id] or run.evaluations
-    return [
-        (name, charts.learning_curve(success, of_env, wide=name == "wide")) for name in ("wide", "narrow")
-    ]
+    return [(name, charts.learning_curve(success, of_env, wide=name == "wide")) for name in ("wide", "narrow")]
 
 
 def _multiples(metrics: Metrics) -> list[Multiple]:
@@ -182,7 +180,7 @@ def _phases(metrics: Metrics) -> list[tuple[str, str, str]]:
 
 def _in_yaml(value: object) -> str:
     """A value of the configuration on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
 
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.report.credited import Credited, CreditedStep
 from agentgym.report.formatting import clip
-from agentgym.report.run_data import TrajectoryFiles
-from agentgym.trainers.batch import TurnBatch
-from agentgym.trainers.credit import compute, get_scheme
 
 T = TypeVar("T")
 
-_PART_SUFFIX = "_advantage_T"
 _BOARD_WIDTH = 28
 """Observations whose lines are no longer are taken for boards, and get narrow cards."""
 
@@ -36,27 +33,6 @@ class Limits:
     """In each episode."""
     characters: int
     """In each text."""
-
-
-@dataclass(frozen=True)
-class Credited:
-    """A trajectory with its credit."""
-
-    trajectory: Trajectory
-    advantage_T: list[float] | None = None
-    """None for a trajectory that takes no part, or where no credit could be computed."""
-    parts: Mapping[str, list[float]] = field(default_factory=dict)
-    """The terms that the scheme adds up to the advantage, by name."""
-
-
-@dataclass(frozen=True)
-class CreditedStep:
-    """What was played in one training step, with its credit."""
-
-    files: TrajectoryFiles
-    episodes: list[Credited]
-    problem: str | None
-    """Why no credit could be computed."""
 
 
 @dataclass(frozen=True)
@@ -116,45 +92,6 @@ class StepPanels:
     file_names: list[str]
 
 
-def credited_step(files: TrajectoryFiles, config: Mapping[str, Any]) -> CreditedStep:
-    """Read a step's trajectories and compute their credit as the trainer did.
-
-    Raises `ValueError` for a file that cannot be read; a scheme that cannot be computed from trajectories
-    alone is no error but a `problem` that is shown.
-    """
-    trajectories = files.read()
-    try:
-        return CreditedStep(files, _with_credit(trajectories, config), None)
-    except ValueError as error:
-        return CreditedStep(files, [Credited(trajectory) for trajectory in trajectories], str(error))
-
-
-def _with_credit(trajectories: Sequence[Trajectory], config: Mapping[str, Any]) -> list[Credited]:
-    # Imports torch, which a report without trajectories can do without.
-    from agentgym.trainers.trainer import usable_trajectories
-
-    scheme, params = config.get("credit"), config.get("credit_kwargs") or {}
-    if not isinstance(scheme, str) or not isinstance(params, dict):
-        raise ValueError("the configuration names no credit scheme")
-    usable = usable_trajectories(trajectories, get_scheme(scheme).requires_groups)
-    batch = TurnBatch.from_trajectories(usable)
-    credit = compute(scheme, batch, **params)
-    nested = {
-        name: batch.nest_turns(part) for name, part in credit.parts.items() if name.endswith(_PART_SUFFIX)
-    }
-    advantages = batch.nest_turns(credit.turn_advantages(batch))
-    place = {id(trajectory): i for i, trajectory in enumerate(usable)}
-    credited = []
-    for trajectory in trajectories:
-        i = place.get(id(trajectory))
-        if i is None:
-            credited.append(Credited(trajectory))
-        else:
-            parts = {name.removesuffix(_PART_SUFFIX): values[i] for name, values in nested.items()}
-            credited.append(Credited(trajectory, advantages[i], parts))
-    return credited
-
-
 def step_panels(step: CreditedStep, limits: Limits) -> StepPanels:
     """The groups of a step whose episodes differ most, within limits."""
     groups: dict[str, list[Credited]] = defaultdict(list)
@@ -196,9 +133,7 @@ def _panel(step: int, group: Sequence[Credited], limits: Limits) -> GroupPanel:
     turns = [turn for episode in group for turn in episode.trajectory.turns]
     states = Counter(turn.state_key for turn in turns)
     state_numbers = {key: number for number, key in enumerate(states)}
-    best_first = sorted(
-        enumerate(group, start=1), key=lambda item: item[1].trajectory.total_reward, reverse=True
-    )
+    best_first = sorted(enumerate(group, start=1), key=lambda item: item[1].trajectory.total_reward, reverse=True)
     first = group[0].trajectory
     return GroupPanel(
         step=step,
@@ -232,7 +167,7 @@ def _row(
                 observation=clip(turn.observation, limits.characters),
                 response=clip(response, limits.characters),
                 action=clip(turn.action, limits.characters),
-                advantage=None if episode.advantage_T is None else episode.advantage_T[t],
+                advantage=None if episode.advantages is None else episode.advantages[t],
                 parts=[(name, values[t]) for name, values in episode.parts.items()],
                 state=state_numbers[turn.state_key],
                 same_state=states[turn.state_key],
@@ -242,7 +177,7 @@ def _row(
     return EpisodeRow(
         number=number,
         trajectory=trajectory,
-        takes_part=episode.advantage_T is not None,
+        takes_part=episode.advantages is not None,
         cards=cards,
         final_observation=clip(trajectory.final_observation, limits.characters),
         error=clip(trajectory.error or "", limits.characters),

@@ -59,7 +59,13 @@ def test_mask_shifted_by_one_does_not_learn(cloned_model, tmp_path, monkeypatch)
 def test_one_step_raises_what_was_rewarded(cloned_model, tmp_path, scheme, window):
     """After one small step, Σ A log π over the step's own tokens has risen, whatever the scheme and context."""
     trainer = make_trainer(
-        cloned_model, tmp_path, credit=scheme, window=window, group_size=8, learning_rate=1e-4, loss_aggregation="constant"
+        cloned_model,
+        tmp_path,
+        credit=scheme,
+        window=window,
+        group_size=8,
+        learning_rate=1e-4,
+        loss_aggregation="constant",
     )
     experience = trainer.assign_credit(trainer.collect())
     data = list(trainer.minibatches(experience))

@@ -26,7 +26,11 @@ def model():
     """A LoRA model in float64 whose adapter is not zero."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
     )
     loaded = LoadedModel(LlamaForCausalLM(config), SimpleNamespace(), "")  # type: ignore[arg-type]
     model = add_lora(loaded, r=2, alpha=4, dropout=0.0, target_modules="all-linear", seed=0).model.double()

@@ -1,0 +1,162 @@
+"""The command line: results on standard output, messages on standard error, and the contract's shapes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from agentgym.agents.trajectory import read_trajectories
+from agentgym.cli import app
+from agentgym.config import load_config
+from tests.small_model import LAKE, SETTINGS
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "gigpo" / "case_01.json"
+RESULT_KEYS = {"env", "agent", "episodes", "success_rate", "ci95", "mean_turns", "mean_score", "by_task"}
+METRICS = {
+    "step", "episodes", "success_rate", "reward", "reward_std", "frac_reward_zero_std", "turns/mean",
+    "invalid_action_rate", "loss", "grad_norm", "entropy", "kl", "clip_ratio", "learning_rate", "num_tokens",
+    "tokens/sampled", "tokens/trained", "tokens/retokenized", "sampler_logp_difference/max",
+    "time/rollout", "time/signals", "time/update", "step_time",
+}  # fmt: skip
+
+
+def run(*words: object, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words], input=stdin)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_envs():
+    (lake,) = [row for row in json.loads(run("envs", "--json").stdout) if row["id"] == LAKE]
+    assert set(lake) == {"id", "task_types", "splits", "max_turns", "data"}
+    assert lake["splits"] == ["train", "valid", "test"]
+    assert LAKE in run("envs").stdout
+
+
+def test_schemes():
+    rows = {row["name"]: row for row in json.loads(run("schemes", "--json").stdout)}
+    assert {"grpo", "rloo", "reinforce", "gigpo"} <= set(rows)
+    for row in rows.values():
+        assert {"name", "paper", "granularity", "needs", "parameters"} <= set(row)
+    assert rows["gigpo"]["parameters"]["gamma"]["default"] == 0.95
+    assert rows["gigpo"]["needs"] == ["state_key"]
+    assert "gigpo" in run("schemes").stdout
+
+
+def test_eval_of_random_and_expert(tmp_path):
+    results = {}
+    for agent in ("random", "expert"):
+        file = tmp_path / f"{agent}.json"
+        shown = run("eval", "--env", LAKE, "--agent", agent, "--episodes", 30, "--seed", 5, "--json", file)
+        assert "95 % interval" in shown.stdout
+        (results[agent],) = json.loads(file.read_text())["results"]
+    for agent, result in results.items():
+        assert set(result) >= RESULT_KEYS
+        assert (result["env"], result["agent"], result["episodes"]) == (LAKE, agent, 30)
+        low, high = result["ci95"]
+        assert 0 <= low <= result["success_rate"] <= high <= 1
+        for by_type in result["by_task"].values():
+            assert set(by_type) == {"episodes", "success_rate", "ci95"}
+    assert results["expert"]["success_rate"] == 1.0
+    assert results["random"]["success_rate"] < 0.5
+    assert results["random"]["panel"] == results["expert"]["panel"]
+    assert results["random"]["panel_hash"] == results["expert"]["panel_hash"]
+
+
+def test_play():
+    assert "success after" in run("play", LAKE, "--agent", "expert", "--seed", 3).stdout
+    by_hand = run("play", LAKE, stdin="sideways\n" * 10)
+    assert "max_turns after 10 turns" in by_hand.stdout
+    assert CliRunner().invoke(app, ["play", LAKE], input="up\n").exit_code == 130  # end of input, as Ctrl-D
+
+
+def test_credit_of_the_golden_case():
+    case = json.loads(GOLDEN.read_text())
+    result = json.loads(run("credit", "gigpo", GOLDEN).stdout)
+    assert set(result) == {"scheme", "turn_advantages", "token_advantages"}
+    for given, expected in zip(result["turn_advantages"], case["expected"]["advantage"], strict=True):
+        assert given == pytest.approx(expected, rel=1e-5)
+
+
+def test_help():
+    assert "train" in run("--help").stdout
+    assert "--learning_rate" in run("train", "--help").stdout
+    wrong = CliRunner().invoke(app, ["train"])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "Usage" in wrong.stderr
+
+
+def test_train_end_to_end(cloned_model, tmp_path):
+    config = tmp_path / "run.yaml"
+    settings = {"max_steps": 2, "group_size": 2, "eval_episodes": 5, "beta": 0.01, "entropy_coef": 0.01}
+    tracked = ["tensorboard"] if importlib.util.find_spec("tensorboard") else []
+    config.write_text(yaml.safe_dump(SETTINGS | settings | {"model": str(cloned_model), "report_to": tracked}))
+    run_dir = tmp_path / "run"
+    done = run("train", config, "--output_dir", run_dir)
+    assert "before" in done.stdout and "after" in done.stdout
+    assert "report.html" in done.stderr and "report.html" not in done.stdout
+
+    there = {path.name for path in run_dir.iterdir()}
+    assert there >= {
+        "config.yaml",
+        "metrics.jsonl",
+        "trajectories",
+        "checkpoints",
+        "report.html",
+        "eval.json",
+    }
+    assert (
+        load_config(run_dir / "config.yaml").model_dump()
+        == load_config(config, ["--output_dir", str(run_dir)]).model_dump()
+    )
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    for line in lines:
+        assert set(line) >= METRICS
+        assert line["tokens/trained"] == line["tokens/sampled"]
+        assert line["tokens/retokenized"] == 0
+        assert line["sampler_logp_difference/max"] < 1e-4
+    for file in (run_dir / "trajectories").iterdir():
+        assert len(list(read_trajectories(file))) == 4
+    assert [path.name for path in (run_dir / "checkpoints").iterdir()] == ["step-000002"]
+    before, after = json.loads((run_dir / "eval.json").read_text())["results"]
+    assert before["panel_hash"] == after["panel_hash"]
+    assert set(after) >= RESULT_KEYS
+
+    # What was trained is an agent like any other, and plays on the same panel as in the run.
+    file = tmp_path / "eval.json"
+    run("eval", "--env", LAKE, "--agent", run_dir, "--episodes", 5, "--json", file)
+    (result,) = json.loads(file.read_text())["results"]
+    assert (result["panel_hash"], result["success_rate"]) == (after["panel_hash"], after["success_rate"])
+
+
+def test_the_tensorboard_tracker(cloned_model, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = tmp_path / "run.yaml"
+    settings = {"max_steps": 1, "model": str(cloned_model), "report_to": ["tensorboard"]}
+    config.write_text(yaml.safe_dump(SETTINGS | settings))
+    run("train", config, "--output_dir", tmp_path / "run")
+    folders = {path.parent for path in (tmp_path / "run").rglob("events*")}
+    tags = {tag for folder in folders for tag in EventAccumulator(str(folder)).Reload().Tags()["scalars"]}
+    assert {"success_rate", "time/rollout"} <= tags
+
+
+def test_train_without_an_output_directory_makes_one(cloned_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(yaml.safe_dump(SETTINGS | {"max_steps": 1, "model": str(cloned_model)}))
+    run(
+        "train",
+        "mine.yaml",
+        "--report_to",
+        "[tensorboard]" if importlib.util.find_spec("tensorboard") else "[]",
+    )
+    (made,) = Path("runs").iterdir()
+    assert made.name.startswith("mine-")
+    assert (made / "report.html").exists()

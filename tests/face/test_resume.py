@@ -1,0 +1,113 @@
+"""A run that was killed or interrupted goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agentgym.train import main
+from tests.small_model import SETTINGS
+
+STEPS = 12
+# Dropout, a schedule and several passes: whatever has a state that could be lost.
+RUN = SETTINGS | {
+    "max_steps": STEPS,
+    "save_steps": 2,
+    "num_iterations": 2,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 3,
+    "lora_dropout": 0.1,
+    "eval_episodes": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def config(cloned_model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "run.yaml"
+    path.write_text(yaml.safe_dump(RUN | {"model": str(cloned_model)}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    assert main([str(config), "--output_dir", str(run_dir)]) == 0
+    return run_dir
+
+
+def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> int:
+    """Start a run, send it a signal while it is in a step after its second checkpoint; return its exit status."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agentgym.train", str(config), "--output_dir", str(run_dir)],
+        stderr=subprocess.PIPE,
+    )
+    begun = run_dir / "trajectories" / "step-000004.process-0.jsonl"
+    deadline = time.monotonic() + 120
+    while not begun.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert not (run_dir / "checkpoints" / f"step-{STEPS:06d}").exists()
+    return process.returncode
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    """All but the times."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith("time/") and k != "step_time"} for line in lines]
+
+
+def assert_same_run(run_dir: Path, expected: Path) -> None:
+    assert [line["step"] for line in metrics(expected)] == list(range(1, STEPS + 1))
+    assert metrics(run_dir) == metrics(expected)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        path = Path("checkpoints") / f"step-{STEPS:06d}" / name
+        assert (run_dir / path).read_bytes() == (expected / path).read_bytes()
+    for path in (expected / "trajectories").iterdir():
+        assert (run_dir / "trajectories" / path.name).read_bytes() == path.read_bytes()
+    before, after = json.loads((run_dir / "eval.json").read_text())["results"]
+    assert (before["stage"], after["stage"]) == ("before", "after")
+
+
+def test_kill_and_resume(config, uninterrupted, tmp_path):
+    run_dir = tmp_path / "killed"
+    assert stop_a_run(config, run_dir, signal.SIGKILL) == -signal.SIGKILL
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "rew')  # as a kill in the middle of a line leaves it
+    assert main([str(config), "--output_dir", str(run_dir), "--resume_from_checkpoint", "true"]) == 0
+    assert_same_run(run_dir, uninterrupted)
+
+
+def test_interrupt_saves_and_can_be_resumed(config, uninterrupted, tmp_path, capfd):
+    run_dir = tmp_path / "interrupted"
+    assert stop_a_run(config, run_dir, signal.SIGINT) == 130
+    saved = max(path.name for path in (run_dir / "checkpoints").iterdir())
+    assert saved == f"step-{len(metrics(run_dir)):06d}"
+    assert (run_dir / "report.html").exists()
+    last = str(run_dir / "checkpoints" / saved)
+    assert main([str(config), "--resume_from_checkpoint", last]) == 0
+    assert_same_run(run_dir, uninterrupted)
+
+
+def test_a_finished_run_can_be_continued_where_the_rate_does_not_depend_on_the_end(config, tmp_path):
+    run_dir = str(tmp_path / "run")
+    constant = [
+        str(config),
+        "--output_dir",
+        run_dir,
+        "--lr_scheduler_type",
+        "constant",
+        "--eval_episodes",
+        "0",
+    ]
+    assert main([*constant, "--max_steps", "1"]) == 0
+    assert main([*constant, "--max_steps", "2", "--resume_from_checkpoint", "true"]) == 0
+    assert [line["step"] for line in metrics(Path(run_dir))] == [1, 2]

@@ -1,0 +1,97 @@
+"""Two processes on half the groups each do what one process does on all of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from agentgym.agents.trajectory import read_trajectories
+from agentgym.processes import run_processes
+from agentgym.train import main
+from tests.distributed_runs import RUNS, run_all
+from tests.small_model import SETTINGS
+
+# Sums of another order differ in their last bit (1e-7); Adam divides by the gradient's own size, so that a few
+# parameters with hardly any gradient move otherwise. One process with other micro-batches differs as much (up to
+# 1.4e-4, median 5e-10). A wrong weight would move all of them: each of the three updates is about 1e-2.
+MOST, ALL = 1e-6, 1e-3
+ROOT = Path(__file__).parents[2]
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    difference = (ours - theirs).abs()
+    assert difference.quantile(0.98) < MOST
+    assert difference.max() < ALL
+
+
+@pytest.fixture(scope="module")
+def runs(cloned_model, tmp_path_factory):
+    """The runs' results by one process and by two."""
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    run_all(cloned_model, alone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        assert run_processes(2, "tests.distributed_runs", [str(cloned_model), str(together)]) == 0
+    return alone, together
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_give_the_parameters_of_one(runs, name):
+    alone, together = (torch.load(out / f"{name}.pt") for out in runs)
+    assert (alone["processes"], together["processes"]) == (1, 2)
+    assert_same(together["parameters"], alone["parameters"])
+    assert alone["parameters"].abs().median() > 1e-2  # they have moved: half of them began as 0
+    for one, two in zip(alone["metrics"], together["metrics"], strict=True):
+        same = {key for key in one if "time" not in key}
+        assert {k: two[k] for k in same} == pytest.approx({k: one[k] for k in same}, rel=1e-3, abs=1e-4)
+
+
+def test_the_processes_had_different_shares(runs):
+    tokens = [
+        sum(
+            len(t.turns)
+            for t in read_trajectories(runs[1] / "gigpo" / "trajectories" / f"step-000000.process-{i}.jsonl")
+        )
+        for i in range(2)
+    ]
+    assert tokens[0] != tokens[1]
+
+
+def test_accelerate_launch_starts_two_processes_without_a_gpu(cloned_model, tmp_path):
+    config = tmp_path / "config.yaml"
+    settings = SETTINGS | {"max_steps": 2, "eval_episodes": 3, "groups_per_step": 3}
+    config.write_text(yaml.safe_dump(settings | {"model": str(cloned_model)}))
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--num_processes",
+        "2",
+        "-m",
+        "agentgym.train",
+    ]
+    done = subprocess.run(
+        [*launch, str(config), "--output_dir", "two"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("before") == 1  # only one of them speaks
+    assert main([str(config), "--output_dir", str(tmp_path / "one")]) == 0
+    steps = ("step-000000", "step-000001")
+    played = sorted(path.name for path in (tmp_path / "two" / "trajectories").iterdir())
+    assert played == [f"{step}.process-{i}.jsonl" for step in steps for i in (0, 1)]
+    one, two = (json.loads((tmp_path / run / "eval.json").read_text())["results"] for run in ("one", "two"))
+    assert [r["panel_hash"] for r in one] == [r["panel_hash"] for r in two]
+    adapter = "checkpoints/step-000002/adapter_model.safetensors"
+    one, two = (load_file(tmp_path / run / adapter) for run in ("one", "two"))
+    assert_same(*(torch.cat([weight.flatten() for weight in weights.values()]) for weights in (one, two)))
