@@ -30,7 +30,7 @@ from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.evaluation import evaluate, panel_specs
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
+from agentgym.agents.models import LoadedModel, adapter_merged, add_lora, load_model, stop_token_ids
 from agentgym.agents.rollout import play
 from agentgym.config import RunConfig, load_config, try_environment
 from agentgym.envs import make
@@ -183,13 +183,14 @@ class TrainingRun:
         mine = specs[accelerator.process_index :: accelerator.num_processes]
         bar = progress.add_task(f"evaluate {stage}", total=len(mine), note="")
         temperature = config.temperature if config.eval_temperature is None else config.eval_temperature
-        played = play(
-            make_agent(config, self.model, temperature),
-            partial(self.make_env, config.eval_split),
-            mine,
-            num_envs=config.num_envs,
-            on_episode=lambda _: progress.advance(bar),
-        )
+        with adapter_merged(self.model.model):
+            played = play(
+                make_agent(config, self.model, temperature),
+                partial(self.make_env, config.eval_split),
+                mine,
+                num_envs=config.num_envs,
+                on_episode=lambda _: progress.advance(bar),
+            )
         by_seed = {trajectory.seed: trajectory for trajectory in gather_object(played)}
         evaluation = evaluate(
             [by_seed[spec.seed] for spec in specs],

@@ -56,28 +56,29 @@ def _turn_random(episode: Episode) -> random.Random:
     return random.Random(f"{episode.sampling_seed}/{episode.turn}")
 
 
+def random_action(episode: Episode) -> str:
+    """One of the admissible actions; where they are not listed, one from the action space."""
+    rng = _turn_random(episode)
+    actions = episode.info.get("admissible_actions")
+    if actions:
+        return str(rng.choice(actions))
+    episode.env.action_space.seed(rng.getrandbits(31))
+    return str(episode.env.action_space.sample())
+
+
 class RandomAgent:
     """Draws among the admissible actions; where they are not listed, from the action space."""
 
     def act(self, episodes: Sequence[Episode]) -> list[Decision]:
         """See `Agent.act`."""
-        return [Decision(action=self._choose(episode)) for episode in episodes]
-
-    @staticmethod
-    def _choose(episode: Episode) -> str:
-        rng = _turn_random(episode)
-        actions = episode.info.get("admissible_actions")
-        if actions:
-            return str(rng.choice(actions))
-        episode.env.action_space.seed(rng.getrandbits(31))
-        return str(episode.env.action_space.sample())
+        return [Decision(action=random_action(episode)) for episode in episodes]
 
 
 class ExpertAgent:
     """Plays the environment's own expert, and with probability `noise` a random admissible action.
 
     Where the expert sees no way to success any more, a random action is played: an imperfect
-    demonstrator goes on.
+    demonstrator goes on. An environment without an expert raises `NotImplementedError`.
     """
 
     def __init__(self, noise: float = 0.0):
@@ -96,10 +97,13 @@ class ExpertAgent:
 
     def distribution(self, episode: Episode) -> dict[str, float]:
         """The probability of every action that may be played."""
-        actions = episode.info.get("admissible_actions", ())
+        actions = list(dict.fromkeys(episode.info.get("admissible_actions", ())))
         try:
             expert = episode.env.expert()
+        except NotImplementedError:  # a RuntimeError too, but not for want of a plan
+            raise
         except RuntimeError:
+            actions = actions or [random_action(episode)]
             return dict.fromkeys(actions, 1 / len(actions))
         noise = self.noise if actions else 0.0
         distribution = dict.fromkeys(actions, noise / len(actions)) if noise else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -64,7 +65,14 @@ def panel_specs(env_id: str, *, episodes: int, seed: int) -> list[EpisodeSpec]:
     return [EpisodeSpec(env_id, s, f"panel/{s}", sampling_seed=s) for s in range(seed, seed + episodes)]
 
 
-def evaluate(trajectories: Sequence[Trajectory], *, env: str, agent: str, split: str, seed: int) -> Evaluation:
+def evaluate(
+    trajectories: Sequence[Trajectory],
+    *,
+    env: str,
+    agent: str,
+    split: str,
+    seed: int,
+) -> Evaluation:
     """Sum up the episodes of a panel. Raises `ValueError` when not one of them could be played."""
     played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
     if not played:
@@ -93,7 +101,7 @@ def evaluate(trajectories: Sequence[Trajectory], *, env: str, agent: str, split:
         stop_reasons=dict(Counter(str(trajectory.stop_reason) for trajectory in played)),
         by_task={name: success_rate(members) for name, members in sorted(by_type.items())},
         panel=panel,
-        panel_hash=blake2b("\n".join(panel).encode(), digest_size=8).hexdigest(),
+        panel_hash=blake2b(json.dumps(panel).encode(), digest_size=8).hexdigest(),
     )
 
 
@@ -116,4 +124,5 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # By rounding an end could pass 0, 1 or the rate itself.
+    return min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))

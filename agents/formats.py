@@ -20,7 +20,8 @@ class Format:
     parse: Callable[[str], str]
 
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+#: With no further mark inside: thinking may have left one open. Forbidding them also keeps the search linear.
+_ACTION = re.compile(r"<action>((?:(?!</?action>).)*)</action>", re.DOTALL)
 
 
 def _tagged_action(response: str) -> str:
@@ -33,7 +34,8 @@ FORMATS = {
     "plain": Format("plain", "", str.strip),
     "think": Format(
         "think",
-        "First think step by step inside <think> </think>. Then give exactly one action inside <action> </action>.",
+        "First think step by step inside <think> </think>. "
+        "Then give exactly one action inside <action> </action>.",
         _tagged_action,
     ),
 }

@@ -59,6 +59,8 @@ def play(
     episode with `StopReason.ENV_ERROR` and the error's text: it is returned, not hidden, and is no failure
     of the agent.
     """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, not {num_envs}")
     return _Waves(agent, make_env, specs, num_envs, on_episode).run()
 
 
@@ -85,18 +87,22 @@ class _Waves:
         self.ended: dict[int, Trajectory] = {}
 
     def run(self) -> list[Trajectory]:
-        while self.waiting or self.live:
-            while self.waiting and len(self.live) < self.num_envs:
-                self._start(self.waiting.pop())
-            if self.live:
-                self._wave()
-        for env in self.idle:
-            env.close()
+        try:
+            while self.waiting or self.live:
+                while self.waiting and len(self.live) < self.num_envs:
+                    self._start(self.waiting.pop())
+                if self.live:
+                    self._wave()
+        finally:
+            for env in [*self.idle, *(episode.env for episode in self.live.values())]:
+                _close(env)
         return [self.ended[index] for index in range(len(self.specs))]
 
     def _start(self, index: int) -> None:
-        env = self.idle.pop() if self.idle else self.make_env()
+        env = None
         try:
+            # A second try gets an environment that nobody has played with.
+            env = self.idle.pop() if self.idle and index not in self.failed_once else self.make_env()
             self.live[index] = start_episode(env, self.specs[index])
         except Exception as error:
             self._env_failed(index, env, error)
@@ -125,17 +131,19 @@ class _Waves:
         trajectory = episode.trajectory
         trajectory.stop_reason = stop_reason
         trajectory.success = stop_reason is StopReason.SUCCESS
-        trajectory.score = episode.info.get("score")
+        score = episode.info.get("score")
+        trajectory.score = None if score is None else float(score)
         trajectory.final_observation = episode.observation
         self._record(index, trajectory)
 
-    def _env_failed(self, index: int, env: TextEnv, error: Exception) -> None:
-        """Queue the episode again at its first failure, give it up at the second."""
+    def _env_failed(self, index: int, env: TextEnv | None, error: Exception) -> None:
+        """Queue the episode again at its first failure, give it up at the second. `env`: None if not made."""
         spec = self.specs[index]
         reason = f"{type(error).__name__}: {error}"
-        _close_broken(env)
+        if env is not None:
+            _close(env)
         if index not in self.failed_once:
-            logger.warning("%s, seed %d: %s; trying again on a fresh instance", spec.env_id, spec.seed, reason)
+            logger.warning("%s, seed %d: %s; trying again afresh", spec.env_id, spec.seed, reason)
             self.failed_once.add(index)
             self.waiting.append(index)
             return
@@ -161,8 +169,8 @@ def play_turn(episode: Episode, decision: Decision) -> StopReason | None:
         response_ids=decision.response_ids,
         logprobs=decision.logprobs,
     )
-    step = episode.env.step(decision.action)
-    episode.observation, turn.reward, terminated, truncated, episode.info = step
+    episode.observation, reward, terminated, truncated, episode.info = episode.env.step(decision.action)
+    turn.reward = float(reward)  # a NumPy number would not be JSON
     turn.is_action_valid = bool(episode.info["is_action_valid"])
     episode.trajectory.turns.append(turn)
     if terminated:
@@ -170,11 +178,12 @@ def play_turn(episode: Episode, decision: Decision) -> StopReason | None:
     return StopReason.MAX_TURNS if truncated else None
 
 
-def _close_broken(env: TextEnv) -> None:
+def _close(env: TextEnv) -> None:
+    """Close an environment that nobody needs any more. That it cannot be closed hurts nobody either."""
     try:
         env.close()
     except Exception as error:
-        logger.warning("closing a broken environment failed: %s", error)
+        logger.warning("closing an environment failed: %s: %s", type(error).__name__, error)
 
 
 def check_groups(trajectories: Sequence[Trajectory], group_size: int) -> None:

@@ -80,7 +80,7 @@ class Trajectory:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Trajectory:
+    def from_json(cls, line: str | bytes) -> Trajectory:
         """The inverse of `to_json`. Raises `ValueError` for anything else than one trajectory's JSON."""
         try:
             fields: dict[str, Any] = json.loads(line)
@@ -94,13 +94,14 @@ class Trajectory:
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """Write one trajectory a line to `path`, replacing it."""
-    with path.open("w", encoding="utf-8") as file:
+    # UTF-8 has no half characters (lone surrogates): Python's escape for them is also JSON's.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(trajectory.to_json() + "\n" for trajectory in trajectories)
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """Yield the trajectories of a JSONL file. Raises `ValueError` naming file and line."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield Trajectory.from_json(line)

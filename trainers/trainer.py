@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from transformers import get_scheduler
 
 from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.models import LoadedModel
+from agentgym.agents.models import LoadedModel, adapter_merged
 from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
 from agentgym.agents.trajectory import StopReason, Trajectory, write_trajectories
 from agentgym.trainers import metrics
@@ -146,7 +146,8 @@ class Trainer:
             ended["episodes"] += 1
             self.on_progress("rollout", ended["episodes"], len(specs))
 
-        trajectories = play(self.agent, self.make_env, specs, num_envs=config.num_envs, on_episode=count)
+        with adapter_merged(self.model):
+            trajectories = play(self.agent, self.make_env, specs, num_envs=config.num_envs, on_episode=count)
         check_groups(trajectories, config.group_size)
         path = self.run_dir / TRAJECTORIES / f"step-{self.step:06d}.process-{accelerator.process_index}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,417 @@
+"""Episodes in groups: played to their end, in order, whatever the environment does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agentgym.agents.agent import Decision, Episode, ExpertAgent, RandomAgent
+from agentgym.agents.contexts import Context
+from agentgym.agents.engines import SamplingParams
+from agentgym.agents.engines.transformers import TransformersEngine
+from agentgym.agents.formats import get_format
+from agentgym.agents.llm_agent import LLMAgent
+from agentgym.agents.models import LoadedModel, stop_token_ids
+from agentgym.agents.rollout import EpisodeSpec, GroupError, check_groups, play
+from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.envs import TextEnv, make
+
+
+class Stairs(TextEnv):
+    """Climb to the top; jumping down ends the episode. How high they are depends on the seed."""
+
+    instructions = "Climb."
+    task_types = ("stairs",)
+
+    def __init__(self, *, listed: bool = True, max_turns: int = 6):
+        super().__init__(max_turns=max_turns)
+        self.listed = listed
+        self.resets = 0
+        self.closed = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        self.seed = seed
+        self.resets += 1
+        return super().reset(seed=seed, options=options)
+
+    def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:
+        self.top, self.step_number = int(rng.integers(1, 6)), 0
+        return f"{self.top} steps"
+
+    def _act(self, action: str) -> tuple[str, float, bool, bool]:
+        self.step_number += action == "climb"
+        over = action == "jump" or self.step_number == self.top
+        return f"step {self.step_number}", np.float32(self.step_number), over, action in ("climb", "rest", "jump")
+
+    def _situation(self) -> dict[str, Any]:
+        known = {"admissible_actions": ["climb", "rest", "rest", "jump"]} if self.listed else {}
+        return {
+            "success": self.step_number == self.top,
+            "task_id": f"stairs-{self.top}",
+            "task_type": "stairs",
+            "state_key": f"{self.top}/{self.step_number}",
+            "score": np.float32(self.step_number / self.top),
+            **known,
+        }
+
+    def expert(self) -> str:
+        if self.step_number > 0 and not self.listed:
+            raise RuntimeError("too tired")
+        return "climb"
+
+    def close(self) -> None:
+        assert not self.closed
+        self.closed = True
+
+
+class Always:
+    """Plays one action."""
+
+    def __init__(self, action: str):
+        self.action = action
+        self.waves: list[list[int]] = []
+
+    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+        self.waves.append([episode.trajectory.seed for episode in episodes])
+        return [Decision(self.action) for _ in episodes]
+
+
+def specs(n: int, env_id: str = "stairs") -> list[EpisodeSpec]:
+    return [EpisodeSpec(env_id, seed, f"g{seed // 4}", sampling_seed=100 + seed) for seed in range(n)]
+
+
+@pytest.fixture
+def made() -> list[Stairs]:
+    """The environments that `make_stairs` made."""
+    return []
+
+
+@pytest.fixture
+def make_stairs(made: list[Stairs]) -> Callable[[], Stairs]:
+    def make_one() -> Stairs:
+        made.append(Stairs())
+        return made[-1]
+
+    return make_one
+
+
+# Waves ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 5, 100])
+def test_results_do_not_depend_on_num_envs(
+    num_envs: int, make_stairs: Callable[[], Stairs], made: list[Stairs]
+) -> None:
+    ended: list[Trajectory] = []
+    played = play(RandomAgent(), make_stairs, specs(20), num_envs=num_envs, on_episode=ended.append)
+    assert played == play(RandomAgent(), Stairs, specs(20))
+    assert [t.seed for t in played] == list(range(20))
+    assert [t.group for t in played] == [f"g{i // 4}" for i in range(20)]
+    assert len({len(t.turns) for t in played}) > 2
+    assert sorted(t.seed for t in ended) == list(range(20))
+    assert len(made) == min(num_envs, 20), "environments are used again"
+    assert all(env.closed for env in made)
+
+
+def test_free_slots_are_refilled_at_once() -> None:
+    agent = Always("climb")
+    played = play(agent, Stairs, specs(12), num_envs=3)
+    assert sum(map(len, agent.waves)) == sum(len(t.turns) for t in played)
+    begun = 0
+    for wave in agent.waves:
+        begun = max(begun, *(seed + 1 for seed in wave))
+        assert len(wave) == 3 or (len(wave) < 3 and begun == 12)
+
+
+def test_what_a_turn_records() -> None:
+    (trajectory,) = play(Always("climb"), Stairs, [EpisodeSpec("stairs", 3, "g", 0)])
+    top = len(trajectory.turns)
+    assert top > 1
+    assert [turn.observation for turn in trajectory.turns] == [f"{top} steps", *(f"step {i}" for i in range(1, top))]
+    assert [turn.state_key for turn in trajectory.turns] == [f"{top}/{i}" for i in range(top)]
+    assert [turn.reward for turn in trajectory.turns] == list(range(1, top + 1))
+    assert (trajectory.final_observation, trajectory.score, trajectory.success) == (f"step {top}", 1, True)
+    assert (trajectory.task_id, trajectory.task_type) == (f"stairs-{top}", "stairs")
+    assert Trajectory.from_json(trajectory.to_json()) == trajectory  # NumPy's numbers have become Python's
+    (invalid,) = play(Always("fly"), Stairs, specs(1))
+    assert not any(turn.is_action_valid for turn in invalid.turns)
+
+
+def test_wrong_calls() -> None:
+    assert play(RandomAgent(), Stairs, []) == []
+    with pytest.raises(ValueError, match="num_envs must be at least 1, not 0"):
+        play(RandomAgent(), Stairs, specs(1), num_envs=0)
+
+
+def test_environments_are_closed_when_the_agent_fails(
+    make_stairs: Callable[[], Stairs], made: list[Stairs]
+) -> None:
+    class Gone:
+        def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+            raise EOFError
+
+    with pytest.raises(EOFError):
+        play(Gone(), make_stairs, specs(3))
+    assert [env.closed for env in made] == [True] * 3
+
+
+# Environments that raise ----------------------------------------------------------------------------------
+
+
+class Faulty(Stairs):
+    """Raises in an episode of a seed in `faults`, as often as is said there."""
+
+    faults: Counter[int]
+    where: str
+    resets_before_retry: list[int]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        if seed in self.failed:
+            self.resets_before_retry.append(self.resets)
+        result = super().reset(seed=seed, options=options)
+        if self.where == "reset":
+            self.fail()
+        return result
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if self.where == "step" and self.turn == 1:
+            self.fail()
+        return super().step(action)
+
+    def close(self) -> None:
+        super().close()
+        raise OSError("no, I stay open")
+
+    def fail(self) -> None:
+        assert self.seed is not None
+        if self.faults[self.seed]:
+            self.faults[self.seed] -= 1
+            self.failed.add(self.seed)
+            raise KeyError(f"bug {self.faults[self.seed]}")
+
+
+def faulty(where: str, **faults: int) -> type[Faulty]:
+    counts = Counter({int(seed.removeprefix("seed")): n for seed, n in faults.items()})
+    return type("Faulty", (Faulty,), {"faults": counts, "where": where, "resets_before_retry": [], "failed": set()})
+
+
+def resting(n: int) -> list[Trajectory]:
+    return play(Always("rest"), Stairs, specs(n))
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_one_failure_is_tried_again_on_a_fresh_instance(where: str, num_envs: int) -> None:
+    env = faulty(where, seed2=1, seed3=1, seed5=1)
+    assert play(Always("rest"), env, specs(8), num_envs=num_envs) == resting(8)
+    assert env.resets_before_retry == [0, 0, 0]
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_two_failures_are_an_env_error_and_nobody_elses(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    ended: list[Trajectory] = []
+    played = play(Always("rest"), faulty(where, seed2=2), specs(6), num_envs=2, on_episode=ended.append)
+    failed = played.pop(2)
+    expected = resting(6)
+    del expected[2]
+    assert played == expected
+    assert (failed.stop_reason, failed.error) == (StopReason.ENV_ERROR, "KeyError: 'bug 0'")
+    assert (failed.env_id, failed.seed, failed.group, failed.turns) == ("stairs", 2, "g0", [])
+    assert not failed.success
+    assert len(ended) == 6
+    assert "stairs, seed 2: KeyError: 'bug 0' again; the episode is excluded" in caplog.text
+
+
+def test_failures_to_make_an_environment_are_failures_too() -> None:
+    attempts = iter([None, OSError("port in use"), None])
+
+    def make_env() -> Stairs:
+        error = next(attempts)
+        if error:
+            raise error
+        return Stairs()
+
+    assert play(Always("rest"), make_env, specs(2)) == resting(2)
+
+    def never() -> Stairs:
+        raise OSError("no such server")
+
+    (failed,) = play(Always("rest"), never, specs(1))
+    assert failed.error == "OSError: no such server"
+
+
+# Stop reasons ---------------------------------------------------------------------------------------------
+
+
+def llm_agent(small: LoadedModel, *, context_length: int = 256, window: int | None = None) -> LLMAgent:
+    return LLMAgent(
+        TransformersEngine(small.model, stop_token_ids(small)),
+        small.tokenizer,
+        context=Context(window),
+        format=get_format("plain"),
+        sampling=SamplingParams(max_new_tokens=4),
+        context_length=context_length,
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "make_env", "reason"),
+    [
+        ("climb", Stairs, StopReason.SUCCESS),
+        ("jump", Stairs, StopReason.TERMINATED),
+        ("rest", Stairs, StopReason.MAX_TURNS),
+        ("climb", partial(Stairs, max_turns=1), StopReason.MAX_TURNS),
+        ("rest", faulty("step", seed3=9), StopReason.ENV_ERROR),
+    ],
+)
+def test_stop_reasons(action: str, make_env: Callable[[], Stairs], reason: StopReason) -> None:
+    (trajectory,) = play(Always(action), make_env, [EpisodeSpec("stairs", 3, "g", 0)])
+    assert trajectory.stop_reason is reason
+    assert trajectory.success is (reason is StopReason.SUCCESS)
+
+
+def test_context_overflow(small: LoadedModel) -> None:
+    """A dialogue ends before the prompt that would leave no room for a response; a window goes on."""
+    make_env = partial(Stairs, max_turns=10)
+    roomy = play(llm_agent(small), make_env, specs(4))
+    assert {t.stop_reason for t in roomy} == {StopReason.MAX_TURNS}
+    longest = max(len(t.turns[5].prompt_ids) for t in roomy)
+    tight = play(llm_agent(small, context_length=longest + 4), make_env, specs(4))
+    for trajectory, whole in zip(tight, roomy, strict=True):
+        fitting = [turn for turn in whole.turns if len(turn.prompt_ids) <= longest]
+        assert 6 <= len(fitting) < 10
+        assert trajectory.turns == fitting
+        assert trajectory.stop_reason is StopReason.CONTEXT_OVERFLOW
+        assert trajectory.final_observation == whole.turns[len(fitting)].observation
+        assert not trajectory.success
+    windowed = play(llm_agent(small, context_length=longest + 4, window=1), make_env, specs(4))
+    assert {t.stop_reason for t in windowed} == {StopReason.MAX_TURNS}
+
+
+def test_context_overflow_at_the_first_turn(small: LoadedModel) -> None:
+    played = play(llm_agent(small, context_length=5), Stairs, specs(2))
+    assert [(t.stop_reason, t.turns) for t in played] == [(StopReason.CONTEXT_OVERFLOW, [])] * 2
+    check_groups([replace(t, task_id="same") for t in played], 2)
+
+
+# Groups ---------------------------------------------------------------------------------------------------
+
+
+def member(group: str = "g", task: str = "t", state: str = "s", **fields: Any) -> Trajectory:
+    return Trajectory("e", 0, group, task, "", turns=[Turn("o", state, "a")], **fields)
+
+
+FAILED = Trajectory("e", 0, "g", "", "", stop_reason=StopReason.ENV_ERROR)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [],
+        [member(), member(), member("h", "u", "v"), member("h", "u", "v")],
+        [member(), FAILED],
+        [FAILED, FAILED],
+        [member(), Trajectory("e", 0, "g", "t", "", stop_reason=StopReason.CONTEXT_OVERFLOW)],
+    ],
+)
+def test_whole_groups(members: list[Trajectory]) -> None:
+    check_groups(members, 2)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([member()], "group 'g' has 1 episodes, not 2"),
+        ([member(), member(), member()], "group 'g' has 3 episodes, not 2"),
+        ([member(), member("h")], "group 'g' has 1 episodes, not 2"),
+        ([member(), member(task="u")], "group 'g' mixes the tasks t, u"),
+        ([member(), member(state="z")], r"group 'g' \(task t\) starts in 2 different states"),
+        ([member(), FAILED, FAILED], "group 'g' has 3 episodes"),
+    ],
+)
+def test_what_is_no_group(members: list[Trajectory], message: str) -> None:
+    with pytest.raises(GroupError, match=message):
+        check_groups(members, 2)
+
+
+def test_played_groups_are_groups() -> None:
+    group = [EpisodeSpec("agentgym/FrozenLake-v0", s // 3, f"{s // 3}", s) for s in range(12)]
+    played = play(RandomAgent(), partial(make, "agentgym/FrozenLake-v0"), group, num_envs=4)
+    check_groups(played, 3)
+    assert len({t.task_id for t in played}) > 1
+    with pytest.raises(GroupError, match="mixes the tasks"):
+        check_groups([replace(t, group="one") for t in played], 12)
+
+
+# Agents ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["random", "noisy expert", "llm"])
+def test_an_agents_randomness_is_the_episodes(name: str, small: LoadedModel) -> None:
+    agent: Any = {"random": RandomAgent(), "noisy expert": ExpertAgent(0.5)}.get(name) or llm_agent(small)
+    make_env = partial(make, "agentgym/FrozenLake-v0", size=4)
+    group = [EpisodeSpec("", 7, "g", sampling_seed) for sampling_seed in (0, 1, 2, 0, 2**62, 1)]
+
+
+    def drawn(group: Sequence[EpisodeSpec], **kwargs: int) -> list[list[Any]]:
+        played = play(agent, make_env, group, **kwargs)
+        return [[(turn.action, *turn.response_ids) for turn in t.turns] for t in played]
+
+    together = drawn(group)
+    assert together[0] == together[3] and together[1] == together[5]
+    assert len({tuple(actions) for actions in together}) > 2
+    assert drawn(group[::-1], num_envs=2) == together[::-1]
+    assert [drawn([spec])[0] for spec in group] == together
+
+
+def test_llm_turns_are_recorded_token_by_token(small: LoadedModel) -> None:
+    for trajectory in play(llm_agent(small), Stairs, specs(3)):
+        assert trajectory.turns
+        for turn in trajectory.turns:
+            assert 1 <= len(turn.response_ids) <= 4
+            assert len(turn.logprobs) == len(turn.response_ids)
+            assert turn.response == small.tokenizer.decode(turn.response_ids, skip_special_tokens=True)
+            assert turn.action == turn.response.strip()
+
+
+def episode_of(env: TextEnv, seed: int = 3) -> Episode:
+    observation, info = env.reset(seed=seed)
+    return Episode(env, Trajectory("", seed, "", "", ""), observation, info, sampling_seed=0)
+
+
+def test_random_actions_come_from_the_admissible_ones_or_the_space() -> None:
+    drawn = Counter(turn.action for t in play(RandomAgent(), Stairs, specs(60)) for turn in t.turns)
+    assert set(drawn) == {"climb", "rest", "jump"}
+    unlisted = play(RandomAgent(), partial(Stairs, listed=False), specs(4))
+    assert not {turn.action for t in unlisted for turn in t.turns} & {"climb", "rest", "jump"}
+
+
+def test_an_experts_distribution() -> None:
+    assert ExpertAgent().distribution(episode_of(Stairs())) == {"climb": 1}
+    noisy = ExpertAgent(0.6).distribution(episode_of(Stairs()))
+    assert noisy == pytest.approx({"climb": 0.6, "rest": 0.2, "jump": 0.2})
+    with pytest.raises(ValueError, match=r"noise must be in \[0, 1\], not 1.5"):
+        ExpertAgent(1.5)
+
+
+def test_an_expert_at_its_wits_end_plays_on() -> None:
+    """Where no actions are listed too."""
+    played = play(ExpertAgent(), partial(Stairs, listed=False), specs(6))
+    assert all(t.turns[0].action == "climb" for t in played)
+    assert any(len(t.turns) > 1 for t in played)
+
+
+def test_an_environment_without_expert_says_so() -> None:
+    """A random player must not be taken for an expert."""
+
+    class Nobody(Stairs):
+        expert = TextEnv.expert
+
+    with pytest.raises(NotImplementedError, match="Nobody has no expert"):
+        play(ExpertAgent(), Nobody, specs(1))
