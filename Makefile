@@ -48,7 +48,7 @@ tiny-model: $(core) ## Train the built-in tiny model anew, into agents/tiny_mode
 	@$(bin)/python -m agentgym.trainers.tiny_model $(ARGS)
 
 bench: $(full) build/peers/.installed ## Time agentgym beside other libraries, which get an environment of their own
-	@set -e; for script in benchmarks/*.py; do echo "$$script" >&2; \
+	@set -e; for script in benchmarks/*_vs_*.py; do echo "$$script" >&2; \
 		$(bin)/python "$$script" --peer-python build/peers/bin/python $(ARGS); done
 
 clean: ## Remove .venv, builds and caches; runs stay
@@ -74,7 +74,7 @@ $(bin)/pip:
 build/peers/.installed: | $(bin)/pip
 	@echo "Making build/peers with other libraries" >&2
 	@$(bin)/python -m venv build/peers
-	@build/peers/bin/pip install -qq --constraint constraints.txt torch trl==1.16.0 reasoning-gym==0.1.23
+	@build/peers/bin/pip install -qq --constraint constraints.txt torch peft jmespath trl==1.16.0 reasoning-gym==0.1.23
 	@build/peers/bin/pip install -qq --no-deps gem-llm==0.1.0 msgspec==0.19.0 nltk==3.9.1
 	@touch $@
 

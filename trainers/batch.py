@@ -8,6 +8,7 @@ other, `_K` the response tokens of all turns one after the other. The turns of t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -250,6 +251,17 @@ class TurnBatch:
     def _place(self, turn: int) -> str:
         """Trajectory and turn in words."""
         return f"trajectory {self.trajectory_T[turn]}, turn {self.turn_index_T[turn]}"
+
+
+def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: bool) -> list[Trajectory]:
+    """The trajectories that credit can be computed for.
+
+    Episodes that the environment failed are left out, and so, for schemes that compare siblings, is an
+    episode whose siblings all failed.
+    """
+    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+    size = Counter(t.group for t in played)
+    return [t for t in played if size[t.group] > 1 or not requires_groups]
 
 
 def distinct(keys: Iterable[Hashable]) -> IntArray:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean, pstdev
 
 from agentgym.agents.trajectory import StopReason, Trajectory
+
+
+class Sums(defaultdict[str, float]):
+    """Named sums; 0 where nothing was added."""
+
+    def __init__(self) -> None:
+        super().__init__(float)
+
+    def add(self, other: Mapping[str, float]) -> None:
+        """Add the sums of `other`, name by name."""
+        for name, value in other.items():
+            self[name] += value
 
 
 class PhaseClock:
@@ -48,11 +60,11 @@ def of_trajectories(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
-def of_update(parts: Sequence[Counter[str]], *, with_kl: bool) -> dict[str, float]:
+def of_update(parts: Sequence[Sums], *, with_kl: bool) -> dict[str, float]:
     """What the update did, from the sums of each process."""
-    sums: Counter[str] = Counter()
+    sums = Sums()
     for part in parts:
-        sums.update(part)
+        sums.add(part)
     tokens = max(sums["tokens"], 1)
     steps = max(parts[0]["optimizer_steps"], 1)
     return {

@@ -1,8 +1,9 @@
 """Trajectories as token sequences, and the logits of their sampled tokens alone.
 
 Turns whose prompt begins with everything before it (a dialogue) share one sequence; turns with a prompt of
-their own (a window) are sequences of their own. Equal sequences, frequent among siblings in a small world,
-are kept once: what the model computes for one holds for all.
+their own (a window) are sequences of their own. A sequence's last token is never a model's input, so sequences
+that differ in nothing else, frequent among siblings in a small world, are kept once: what the model computes for
+one holds for all.
 """
 
 from __future__ import annotations
@@ -25,50 +26,67 @@ class TokenSequence:
 
     ids: tuple[int, ...]
     sampled: tuple[int, ...]
-    """Ascending indices into `ids`. Index 0 never occurs: the first token has no context to be sampled from."""
+    """Ascending indices into `ids`, at least one. Not 0: the first token has no context to be sampled from."""
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """What a model must read: everything before the last sampled token."""
+        return self.ids[: self.sampled[-1]]
 
 
 @dataclass(frozen=True)
 class SequenceBatch:
     """The sequences of a batch of trajectories.
 
-    `slot_K` maps the batch's sampled tokens (trajectory by trajectory, turn by turn) to slots: the sampled
-    tokens of `sequences`, counted sequence by sequence. Equal sequences share their slots.
+    A *slot* is a place in `sequences` that a token was sampled for, counted sequence by sequence. The batch's
+    sampled tokens (trajectory by trajectory, turn by turn) are `token_K`, each drawn at its `slot_K`; tokens
+    drawn in equal contexts share a slot.
     """
 
     sequences: list[TokenSequence]
     slot_K: NDArray[np.int64]
+    token_K: NDArray[np.int64]
 
     @property
     def slot_offsets(self) -> NDArray[np.int64]:
         """Where each sequence's slots begin; one longer than `sequences`."""
-        return np.cumsum([0, *(len(sequence.sampled) for sequence in self.sequences)])
+        return _offsets(self.sequences)
 
 
 def build_sequences(trajectories: Sequence[Trajectory]) -> SequenceBatch:
-    """Lay out trajectories as token sequences. Every sampled token has exactly one place."""
-    index: dict[TokenSequence, int] = {}
-    order: list[int] = []
-    for trajectory in trajectories:
-        for sequence in _sequences_of(trajectory):
-            order.append(index.setdefault(sequence, len(index)))
-    sequences = list(index)
-    offsets = np.cumsum([0, *(len(sequence.sampled) for sequence in sequences)])
-    slots = [np.arange(offsets[i], offsets[i + 1]) for i in order]
-    return SequenceBatch(sequences, np.concatenate(slots) if slots else np.empty(0, np.int64))
+    """Lay out trajectories as token sequences. Every sampled token has exactly one place.
+
+    Raises `ValueError` for a response without a prompt: its first token was sampled from nothing.
+    """
+    laid_out = [sequence for trajectory in trajectories for sequence in _sequences_of(trajectory)]
+    kept: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+    order = [kept.setdefault((sequence.context, sequence.sampled), len(kept)) for sequence in laid_out]
+    first = dict(zip(reversed(order), reversed(laid_out), strict=True))
+    sequences = [first[i] for i in range(len(kept))]
+    offsets = _offsets(sequences)
+    slots = [slot for i in order for slot in range(offsets[i], offsets[i + 1])]
+    tokens = [sequence.ids[i] for sequence in laid_out for i in sequence.sampled]
+    return SequenceBatch(sequences, np.array(slots, np.int64), np.array(tokens, np.int64))
+
+
+def _offsets(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
+    return np.cumsum([0, *(len(sequence.sampled) for sequence in sequences)])
 
 
 def _sequences_of(trajectory: Trajectory) -> Iterator[TokenSequence]:
     ids: list[int] = []
     sampled: list[int] = []
-    for turn in trajectory.turns:
+    for number, turn in enumerate(trajectory.turns):
+        if turn.response_ids and not turn.prompt_ids:
+            raise ValueError(f"{trajectory.env_id}, seed {trajectory.seed}, turn {number}: a response without a prompt")
         if turn.prompt_ids[: len(ids)] != ids:
-            yield TokenSequence(tuple(ids), tuple(sampled))
+            if sampled:
+                yield TokenSequence(tuple(ids), tuple(sampled))
             sampled = []
         start = len(turn.prompt_ids)
         ids = turn.prompt_ids + turn.response_ids
         sampled = sampled + list(range(start, len(ids)))
-    if ids:
+    if sampled:
         yield TokenSequence(tuple(ids), tuple(sampled))
 
 
@@ -97,11 +115,11 @@ def sampled_logits(
     is on the right, where causal attention never looks, so no attention mask is needed.
     """
     device = next(model.parameters()).device
-    width = max(len(sequence.ids) for sequence in sequences)
+    width = max(len(sequence.context) for sequence in sequences)
     input_ids = np.zeros((len(sequences), width), np.int64)
     predicts_sampled = np.zeros((len(sequences), width), bool)
     for row, sequence in enumerate(sequences):
-        input_ids[row, : len(sequence.ids)] = sequence.ids
+        input_ids[row, : len(sequence.context)] = sequence.context
         predicts_sampled[row, np.array(sequence.sampled, np.int64) - 1] = True
     tokens = np.concatenate([np.array(s.ids, np.int64)[list(s.sampled)] for s in sequences])
     with _head_only_at(model, torch.from_numpy(predicts_sampled).to(device)):

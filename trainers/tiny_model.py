@@ -128,7 +128,7 @@ def main(
 ) -> None:
     """Train the built-in tiny model from nothing. Levels come from the split "train", seeds from `seed` on."""
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer, seed).to(device)  # type: ignore[arg-type]
+    model = make_model(tokenizer, seed).to(device)
     # A worker process plays while this one trains.
     batches = DataLoader(_Demonstrations(tokenizer, batch_size, seed), batch_size=None, num_workers=1)
     losses = clone(model, batches, learning_rate=learning_rate, num_steps=steps)

@@ -23,9 +23,9 @@ from transformers import get_scheduler
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, adapter_merged
 from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
-from agentgym.agents.trajectory import StopReason, Trajectory, write_trajectories
+from agentgym.agents.trajectory import Trajectory, write_trajectories
 from agentgym.trainers import metrics
-from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.batch import TurnBatch, usable_trajectories
 from agentgym.trainers.checkpoint import load_checkpoint, save_checkpoint
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import compute, get_scheme
@@ -201,11 +201,11 @@ class Trainer:
                 temperature=self.temperature,
             )
 
-    def update(self, minibatches: Sequence[TokenData]) -> Counter[str]:
+    def update(self, minibatches: Sequence[TokenData]) -> metrics.Sums:
         """One optimizer step for each minibatch; returns this process's sums for the metrics."""
         torch.manual_seed(self._seed("dropout", self.accelerator.process_index))
         self.model.train()
-        sums: Counter[str] = Counter()
+        sums = metrics.Sums()
         for number, data in enumerate(minibatches):
             sizes = gather_object([(len(data.advantage_K), data.n_trajectories)])
             n_tokens, n_trajectories = (sum(size) for size in zip(*sizes, strict=True))
@@ -221,7 +221,7 @@ class Trainer:
             if sums["optimizer_steps"]:  # by now the policy is not the one that acted
                 for name in ("compared", "logp_difference", "logp_difference_max"):
                     del part[name]
-            sums.update(part)
+            sums.add(part)
             sums["grad_norm"] += norm.item()
             sums["optimizer_steps"] += 1
             self.on_progress("update", number + 1, len(minibatches))
@@ -278,14 +278,3 @@ class Trainer:
         """A seed in [0, 2⁶³) for a purpose within the present step: derived, so there is nothing to save."""
         text = "/".join(map(str, (self.config.seed, self.step, *what)))
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: bool) -> list[Trajectory]:
-    """The trajectories that credit can be computed for.
-
-    Episodes that the environment failed are left out, and so, for schemes that compare siblings, is an
-    episode whose siblings all failed.
-    """
-    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
-    size = Counter(t.group for t in played)
-    return [t for t in played if size[t.group] > 1 or not requires_groups]

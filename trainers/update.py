@@ -7,7 +7,6 @@ matter, and every process takes part in the same collective operations however m
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.losses import clipped_policy_loss, kl_to_reference, token_weights
+from agentgym.trainers.metrics import Sums
 from agentgym.trainers.sequences import (
     SequenceBatch,
     TokenSequence,
@@ -75,24 +75,30 @@ def count_retokenized(batch: SequenceBatch, sampled_ids: Sequence[int]) -> int:
 
     Raises `RuntimeError` if one has no place or two.
     """
-    laid_out = np.array([s.ids[i] for s in batch.sequences for i in s.sampled], np.int64)
-    if len(batch.slot_K) != len(sampled_ids):
-        raise RuntimeError(f"{len(sampled_ids)} tokens were sampled, {len(batch.slot_K)} would be trained on")
-    return int((laid_out[batch.slot_K] != np.array(sampled_ids, np.int64)).sum())
+    if len(batch.token_K) != len(sampled_ids):
+        raise RuntimeError(f"{len(sampled_ids)} tokens were sampled, {len(batch.token_K)} would be trained on")
+    return int((batch.token_K != np.array(sampled_ids, np.int64)).sum())
 
 
 @dataclass(frozen=True)
 class _MicroBatch:
-    """A few sequences, and the tokens K (indices into the minibatch) that have their slots in them."""
+    """A few sequences, and the tokens that have their slots in them."""
 
     sequences: list[TokenSequence]
-    tokens_K: NDArray[np.int64]
+    index_K: NDArray[np.int64]
+    """Which of the minibatch's tokens these are."""
     slot_K: NDArray[np.int64]
-    """For each of `tokens_K` its slot among the slots of `sequences`."""
+    """Each token's slot among the slots of `sequences`."""
+    token_K: NDArray[np.int64]
+    """Each token's id."""
+
+    def drawn(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`slot_K` and `token_K` on the device of `like`: where in (slots, vocabulary) each token was drawn."""
+        return torch.from_numpy(self.slot_K).to(like.device), torch.from_numpy(self.token_K).to(like.device)
 
     def pick(self, values_K: NDArray[np.float64], like: torch.Tensor) -> torch.Tensor:
-        """The values of `tokens_K` as a tensor of `like`'s kind."""
-        return torch.from_numpy(values_K[self.tokens_K]).to(like)
+        """The tokens' values as a tensor of `like`'s kind."""
+        return torch.from_numpy(values_K[self.index_K]).to(like)
 
 
 def _split(batch: SequenceBatch, max_tokens: int) -> Iterator[_MicroBatch]:
@@ -101,11 +107,10 @@ def _split(batch: SequenceBatch, max_tokens: int) -> Iterator[_MicroBatch]:
     for chosen in micro_batches(batch.sequences, max_tokens):
         starts = np.full(len(batch.sequences), -1)
         starts[chosen] = np.cumsum([0, *(len(batch.sequences[i].sampled) for i in chosen[:-1])])
-        tokens_K = np.flatnonzero(starts[sequence_K] >= 0)
-        of = sequence_K[tokens_K]
-        yield _MicroBatch(
-            [batch.sequences[i] for i in chosen], tokens_K, starts[of] + batch.slot_K[tokens_K] - offsets[of]
-        )
+        index_K = np.flatnonzero(starts[sequence_K] >= 0)
+        of = sequence_K[index_K]
+        slot_K = starts[of] + batch.slot_K[index_K] - offsets[of]
+        yield _MicroBatch([batch.sequences[i] for i in chosen], index_K, slot_K, batch.token_K[index_K])
 
 
 def log_probabilities(model: Any, batch: SequenceBatch, *, max_tokens: int, temperature: float) -> NDArray[np.float64]:
@@ -115,26 +120,27 @@ def log_probabilities(model: Any, batch: SequenceBatch, *, max_tokens: int, temp
     model.eval()
     with torch.no_grad():
         for micro in _split(batch, max_tokens):
-            logits, tokens = sampled_logits(model, micro.sequences, temperature=temperature)
-            logp = torch.log_softmax(logits, -1).gather(1, tokens[:, None]).squeeze(1)
-            logp_K[micro.tokens_K] = logp.double().cpu().numpy()[micro.slot_K]
+            logits, _ = sampled_logits(model, micro.sequences, temperature=temperature)
+            log_probs = torch.log_softmax(logits, dim=-1)
+            logp_K[micro.index_K] = log_probs[micro.drawn(log_probs)].double().cpu().numpy()
     model.train(was_training)
     return logp_K
 
 
 def accumulate_gradient(
     model: Any, data: TokenData, total: float, config: TrainerConfig, *, temperature: float
-) -> Counter[str]:
+) -> Sums:
     """Add this process's share of the minibatch's gradient to the parameters; return sums for metrics.
 
     `total`: what the weighted sum of token losses is divided by, over all processes.
     """
-    sums: Counter[str] = Counter(retokenized=data.retokenized)
+    sums = Sums()
+    sums["retokenized"] = data.retokenized
     for micro in _split(data.batch, config.max_tokens_per_micro_batch):
-        logits, tokens = sampled_logits(model, micro.sequences, temperature=temperature)
+        logits, _ = sampled_logits(model, micro.sequences, temperature=temperature)
         log_probs = torch.log_softmax(logits, dim=-1)
-        slot_K = torch.from_numpy(micro.slot_K).to(logits.device)
-        logp_K = log_probs.gather(1, tokens[:, None]).squeeze(1)[slot_K]
+        slot_K, token_K = micro.drawn(log_probs)
+        logp_K = log_probs[slot_K, token_K]
         old_logp_K = logp_K.detach() if data.old_logp_K is None else micro.pick(data.old_logp_K, log_probs)
         loss_K, clipped_K = clipped_policy_loss(
             logp_K,
@@ -155,11 +161,11 @@ def accumulate_gradient(
         loss.backward()  # type: ignore[no-untyped-call]
 
         difference_K = (logp_K.detach() - micro.pick(data.sampler_logp_K, log_probs)).abs()
-        sums["tokens"] += len(micro.tokens_K)
+        sums["tokens"] += len(micro.index_K)
         sums["loss"] += loss.item()
         sums["entropy"] += entropy_K.sum().item()
         sums["clipped"] += int(clipped_K.sum())
-        sums["compared"] += len(micro.tokens_K)
+        sums["compared"] += len(micro.index_K)
         sums["logp_difference"] += difference_K.sum().item()
         sums["logp_difference_max"] = max(sums["logp_difference_max"], difference_K.max().item())
     return sums

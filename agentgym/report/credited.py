@@ -8,7 +8,7 @@ from typing import Any
 
 from agentgym.agents.trajectory import Trajectory
 from agentgym.report.run_data import TrajectoryFiles
-from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.batch import TurnBatch, usable_trajectories
 from agentgym.trainers.credit import compute, get_scheme
 
 _PART_SUFFIX = "_advantage_T"
@@ -49,9 +49,6 @@ def credited_step(files: TrajectoryFiles, config: Mapping[str, Any]) -> Credited
 
 
 def _with_credit(trajectories: Sequence[Trajectory], config: Mapping[str, Any]) -> list[Credited]:
-    # Imports torch, which a report without trajectories can do without.
-    from agentgym.trainers.trainer import usable_trajectories
-
     scheme, params = config.get("credit"), config.get("credit_kwargs") or {}
     if not isinstance(scheme, str) or not isinstance(params, dict):
         raise ValueError("the configuration names no credit scheme")

@@ -207,6 +207,5 @@ def _find_trajectories(folder: Path) -> list[TrajectoryFiles]:
             step, process = map(int, match.groups())
             by_step[step][process] = path
     return [
-        TrajectoryFiles(step + 1, [paths[process] for process in sorted(paths)])
-        for step, paths in sorted(by_step.items())
+        TrajectoryFiles(step, [paths[process] for process in sorted(paths)]) for step, paths in sorted(by_step.items())
     ]

@@ -41,7 +41,9 @@ def test_think(response: str, action: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@given(response=st.lists(st.sampled_from(["<action>", "</action>", "<think>", "</think>", "x", " ", "\n"])).map("".join))
+@given(
+    response=st.lists(st.sampled_from(["<action>", "</action>", "<think>", "</think>", "x", " ", "\n"])).map("".join)
+)
 def test_an_action_is_part_of_the_response_and_has_no_marks(name: str, response: str) -> None:
     action = get_format(name).parse(response)
     assert action in response

@@ -123,10 +123,11 @@ def test_free_slots_are_refilled_at_once() -> None:
     agent = Always("climb")
     played = play(agent, Stairs, specs(12), num_envs=3)
     assert sum(map(len, agent.waves)) == sum(len(t.turns) for t in played)
-    begun = 0
-    for wave in agent.waves:
-        begun = max(begun, *(seed + 1 for seed in wave))
-        assert len(wave) == 3 or (len(wave) < 3 and begun == 12)
+    begun = list(dict.fromkeys(seed for wave in agent.waves for seed in wave))
+    assert begun == list(range(12))
+    for number, wave in enumerate(agent.waves):
+        all_have_begun = 11 in {seed for earlier in agent.waves[: number + 1] for seed in earlier}
+        assert len(wave) == 3 or (len(wave) < 3 and all_have_begun)
 
 
 def test_what_a_turn_records() -> None:
@@ -149,9 +150,7 @@ def test_wrong_calls() -> None:
         play(RandomAgent(), Stairs, specs(1), num_envs=0)
 
 
-def test_environments_are_closed_when_the_agent_fails(
-    make_stairs: Callable[[], Stairs], made: list[Stairs]
-) -> None:
+def test_environments_are_closed_when_the_agent_fails(make_stairs: Callable[[], Stairs], made: list[Stairs]) -> None:
     class Gone:
         def act(self, episodes: Sequence[Episode]) -> list[Decision]:
             raise EOFError
@@ -282,15 +281,16 @@ def test_context_overflow(small: LoadedModel) -> None:
     roomy = play(llm_agent(small), make_env, specs(4))
     assert {t.stop_reason for t in roomy} == {StopReason.MAX_TURNS}
     longest = max(len(t.turns[5].prompt_ids) for t in roomy)
-    tight = play(llm_agent(small, context_length=longest + 4), make_env, specs(4))
-    for trajectory, whole in zip(tight, roomy, strict=True):
-        fitting = [turn for turn in whole.turns if len(turn.prompt_ids) <= longest]
-        assert 6 <= len(fitting) < 10
-        assert trajectory.turns == fitting
-        assert trajectory.stop_reason is StopReason.CONTEXT_OVERFLOW
-        assert trajectory.final_observation == whole.turns[len(fitting)].observation
-        assert not trajectory.success
-    windowed = play(llm_agent(small, context_length=longest + 4, window=1), make_env, specs(4))
+    for context_length in (longest + 3, longest + 4):
+        tight = play(llm_agent(small, context_length=context_length), make_env, specs(4))
+        for trajectory, whole in zip(tight, roomy, strict=True):
+            fitting = [turn for turn in whole.turns if len(turn.prompt_ids) + 4 <= context_length]
+            assert 4 < len(fitting) < 10
+            assert [turn.response_ids for turn in trajectory.turns] == [turn.response_ids for turn in fitting]
+            assert trajectory.stop_reason is StopReason.CONTEXT_OVERFLOW
+            assert trajectory.final_observation == whole.turns[len(fitting)].observation
+            assert not trajectory.success
+    windowed = play(llm_agent(small, context_length=longest + 3, window=1), make_env, specs(4))
     assert {t.stop_reason for t in windowed} == {StopReason.MAX_TURNS}
 
 
@@ -358,7 +358,6 @@ def test_an_agents_randomness_is_the_episodes(name: str, small: LoadedModel) -> 
     make_env = partial(make, "agentgym/FrozenLake-v0", size=4)
     group = [EpisodeSpec("", 7, "g", sampling_seed) for sampling_seed in (0, 1, 2, 0, 2**62, 1)]
 
-
     def drawn(group: Sequence[EpisodeSpec], **kwargs: int) -> list[list[Any]]:
         played = play(agent, make_env, group, **kwargs)
         return [[(turn.action, *turn.response_ids) for turn in t.turns] for t in played]
@@ -368,6 +367,14 @@ def test_an_agents_randomness_is_the_episodes(name: str, small: LoadedModel) -> 
     assert len({tuple(actions) for actions in together}) > 2
     assert drawn(group[::-1], num_envs=2) == together[::-1]
     assert [drawn([spec])[0] for spec in group] == together
+
+
+def test_every_turn_has_luck_of_its_own(small: LoadedModel) -> None:
+    """Also before one and the same prompt."""
+    (trajectory,) = play(llm_agent(small, window=0), partial(Stairs, max_turns=10), specs(1))
+    again = [turn for turn in trajectory.turns if turn.prompt_ids == trajectory.turns[1].prompt_ids]
+    assert len(again) > 3
+    assert len({tuple(turn.response_ids) for turn in again}) > 3
 
 
 def test_llm_turns_are_recorded_token_by_token(small: LoadedModel) -> None:

@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+
 from agentgym.envs.sokoban.boxoban import read_levels
 from agentgym.envs.sokoban.level import Level
 

@@ -7,11 +7,12 @@ from collections import deque
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agentgym.envs.sokoban.boxoban import read_levels
 from agentgym.envs.sokoban.level import Level
 from agentgym.envs.sokoban.solver import SearchLimitExceeded, solve
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 State = tuple[frozenset[int], int]
 

@@ -48,7 +48,7 @@ def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> int:
         [sys.executable, "-m", "agentgym.train", str(config), "--output_dir", str(run_dir)],
         stderr=subprocess.PIPE,
     )
-    begun = run_dir / "trajectories" / "step-000004.process-0.jsonl"
+    begun = run_dir / "trajectories" / "step-000005.process-0.jsonl"
     deadline = time.monotonic() + 120
     while not begun.exists():
         assert process.poll() is None and time.monotonic() < deadline

@@ -7,6 +7,8 @@ from statistics import fmean
 
 import pytest
 
+import numpy as np
+
 from agentgym.trainers import trainer as trainer_module
 from agentgym.trainers import update
 from agentgym.trainers.sequences import TokenSequence
@@ -47,7 +49,8 @@ def test_mask_shifted_by_one_does_not_learn(cloned_model, tmp_path, monkeypatch)
     def shifted(trajectories):
         batch = build(trajectories)
         before = [TokenSequence(s.ids, tuple(i - 1 for i in s.sampled)) for s in batch.sequences]
-        return replace(batch, sequences=before)
+        tokens = np.array([s.ids[i] for s in before for i in s.sampled])[batch.slot_K]
+        return replace(batch, sequences=before, token_K=tokens)
 
     monkeypatch.setattr(update, "build_sequences", shifted)
     rates = success_rates(cloned_model, tmp_path)

@@ -162,7 +162,7 @@ def test_no_observation_token_is_trained_on(model):
         gradient(model, replace(data, old_logp_K=None, reference_logp_K=None), config)
     finally:
         hook.remove()
-    distinct = len({s.ids[: i + 1] for s in data.batch.sequences for i in s.sampled})
+    distinct = len({s.ids[:i] for s in data.batch.sequences for i in s.sampled})
     assert sum(int((g.abs().sum(-1) > 0).sum()) for g in seen) == distinct
     assert sum(g.shape[:-1].numel() for g in seen) == distinct  # observations get no logits at all
 
