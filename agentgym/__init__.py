@@ -12,19 +12,39 @@ first use.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from agentgym.envs import TextEnv, make, register, registered
 
 if TYPE_CHECKING:
+    from agentgym.config import RunConfig
     from agentgym.envs import check_text_env
+    from agentgym.train import TrainingRun
 
     __version__: str
 
-__all__ = ["TextEnv", "__version__", "check_text_env", "make", "register", "registered"]
+# Read when torch is first imported. By default its threads wait for one another by spinning, and whenever
+# anything else runs on the machine everything becomes several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_LAZY = {"check_text_env": "agentgym.envs"}
+__all__ = [
+    "RunConfig",
+    "TextEnv",
+    "TrainingRun",
+    "__version__",
+    "check_text_env",
+    "make",
+    "register",
+    "registered",
+]
+
+_LAZY = {
+    "RunConfig": "agentgym.config",
+    "TrainingRun": "agentgym.train",
+    "check_text_env": "agentgym.envs",
+}
 """Names whose modules are imported at first use."""
 
 

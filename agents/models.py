@@ -63,6 +63,8 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
             missing = "neither config.json nor adapter_config.json is in it"
             raise ModelError(f"{directory} holds no model: {missing}")
         name = str(directory)
+    elif _is_path(name):
+        raise ModelError(f"there is no directory {name}: give a run, a model or an adapter, or a hub id like org/name")
     model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -111,6 +113,11 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
     if info["missing_keys"]:  # transformers would go on with random ones
         raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
     return model, tokenizer
+
+
+def _is_path(name: str) -> bool:
+    """Whether `name` can only have been meant as a path: hub ids are `name` or `org/name`."""
+    return name[:1] in "./~" or name.count("/") > 1 or name.endswith("/") or ("/" in name and Path(name).parent.is_dir())
 
 
 def _one_line(error: Exception) -> str:
