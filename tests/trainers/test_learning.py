@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import fmean
 
-import pytest
-
 import numpy as np
+import pytest
 
 from agentgym.trainers import trainer as trainer_module
 from agentgym.trainers import update
