@@ -34,7 +34,7 @@ class RunConfig(TrainerConfig):
     """Turns until an episode is truncated; the environment's own limit if not given."""
 
     model: str = "tiny"
-    """"tiny" (built in), "smollm2" (extra `smollm2`), a local directory or a hub id."""
+    """"tiny" (built in), "smollm2" (two packages of PyPI, see README), a local directory or a hub id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """"auto" is bfloat16 where the device computes in it, else float32."""
     lora_r: int = Field(16, ge=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -67,9 +67,13 @@ def save_cloned_model(directory: Path, *, steps: int = 100, noise: float = 0.3) 
     return directory
 
 
+_directory = TemporaryDirectory(prefix="agentgym-test-model-")
+"""Removed when the tests end."""
+
+
 @cache
 def _cloned_model() -> Path:
-    return save_cloned_model(Path(mkdtemp(prefix="agentgym-test-model-")))
+    return save_cloned_model(Path(_directory.name))
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,8 @@ def demonstrate(
 def _has_plan(env: TextEnv) -> bool:
     try:
         env.expert()
+    except NotImplementedError:  # a RuntimeError too
+        raise
     except RuntimeError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Make the built-in tiny model: `python -m agentgym.trainers.tiny_model` (or `make tiny-model`).
+"""Make the built-in tiny model: `python -m agentgym.trainers.tiny_model` (or `make tiny-model`), in half an hour.
 
 A Llama of half a million parameters with a byte-level tokenizer of 512 tokens, trained from nothing to clone an
 imperfect demonstrator on training levels only. The demonstrator plays the expert's move with probability
