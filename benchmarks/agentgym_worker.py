@@ -15,7 +15,7 @@ from agentgym.agents.engines import SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.models import add_lora, load_model, stop_token_ids
+from agentgym.agents.models import add_lora, load_model
 from agentgym.agents.trajectory import Trajectory
 from agentgym.envs import TextEnv
 from agentgym.trainers.config import TrainerConfig
@@ -57,7 +57,7 @@ def make_trainer(setting: Setting) -> CountingTrainer:
     base = load_model(setting.model, dtype="float32")
     model = add_lora(base, r=16, alpha=32, dropout=0.0, target_modules="all-linear", seed=setting.seed)
     agent = LLMAgent(
-        TransformersEngine(model.model, stop_token_ids(model)),
+        TransformersEngine(model.model, [model.tokenizer.eos_token_id]),
         model.tokenizer,
         context=Context(),
         format=get_format("plain"),

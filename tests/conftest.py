@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 # Before any import of torch or NumPy: more threads than cores make small matrices many times slower.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
