@@ -11,11 +11,11 @@ from statistics import fmean, pstdev
 from agentgym.agents.trajectory import StopReason, Trajectory
 
 
-class Sums(defaultdict[str, float]):
+class Sums(dict[str, float]):
     """Named sums; 0 where nothing was added."""
 
-    def __init__(self) -> None:
-        super().__init__(float)
+    def __missing__(self, name: str) -> float:
+        return 0.0
 
     def add(self, other: Mapping[str, float]) -> None:
         """Add the sums of `other`, name by name."""

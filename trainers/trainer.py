@@ -220,7 +220,7 @@ class Trainer:
             self.schedule.step()
             if sums["optimizer_steps"]:  # by now the policy is not the one that acted
                 for name in ("compared", "logp_difference", "logp_difference_max"):
-                    del part[name]
+                    part.pop(name, None)
             sums.add(part)
             sums["grad_norm"] += norm.item()
             sums["optimizer_steps"] += 1

@@ -386,7 +386,7 @@ def test_the_same_run_gives_the_same_bytes(run_dir: Path, html: str) -> None:
         ("eval.json", "[]", "eval.json: expected an object"),
         ("eval.json", '{"results": [{"stage": "during"}]}', "eval.json: 0.*not"),
         ("trajectories/step-000001.process-0.jsonl", "{}\n", "process-0.jsonl, line 1: not a trajectory"),
-        ("trajectories/step-000001.process-0.jsonl", b"\xff\n", "process-0.jsonl: not UTF-8 text"),
+        ("trajectories/step-000001.process-0.jsonl", b"\xff\n", "process-0.jsonl, line 1: .utf-8. codec"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(
