@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -196,7 +197,8 @@ def schemes(json_output: Json = False) -> None:
             parameters = row["parameters"]
             assert isinstance(parameters, dict)
             row["parameters"] = [f"{name}={p['default']}" for name, p in parameters.items()]
-            del row["summary"]
+            for detail in ("summary", "requires_groups"):
+                del row[detail]
     _show(rows, json_output)
 
 
@@ -204,11 +206,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), no_wrap=name in ("id", "name"))
+        table.add_column(name.replace("_", " "), no_wrap=name in ("id", "name"), overflow="fold")
     for row in rows:
-        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
+        table.add_row(*("\n".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
     Console().print(table)
 
 
