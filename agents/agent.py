@@ -74,6 +74,19 @@ class RandomAgent:
         return [Decision(action=random_action(episode)) for episode in episodes]
 
 
+def planned_action(env: TextEnv) -> str | None:
+    """The expert's next action; None where no plan leads to success any more.
+
+    Raises `NotImplementedError` where the environment has no expert.
+    """
+    try:
+        return env.expert()
+    except NotImplementedError:  # a RuntimeError too, but not for want of a plan
+        raise
+    except RuntimeError:
+        return None
+
+
 class ExpertAgent:
     """Plays the environment's own expert, and with probability `noise` a random admissible action.
 
@@ -98,11 +111,8 @@ class ExpertAgent:
     def distribution(self, episode: Episode) -> dict[str, float]:
         """The probability of every action that may be played."""
         actions = list(dict.fromkeys(episode.info.get("admissible_actions", ())))
-        try:
-            expert = episode.env.expert()
-        except NotImplementedError:  # a RuntimeError too, but not for want of a plan
-            raise
-        except RuntimeError:
+        expert = planned_action(episode.env)
+        if expert is None:
             actions = actions or [random_action(episode)]
             return dict.fromkeys(actions, 1 / len(actions))
         noise = self.noise if actions else 0.0

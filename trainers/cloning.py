@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
 
-from agentgym.agents.agent import Decision, ExpertAgent
+from agentgym.agents.agent import Decision, ExpertAgent, planned_action
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
 from agentgym.envs import TextEnv
@@ -43,7 +43,7 @@ def demonstrate(
     for seed in seeds:
         episode = start_episode(env, EpisodeSpec("", seed, group="", sampling_seed=seed))
         stop_reason = None
-        while stop_reason is None and _has_plan(env):
+        while stop_reason is None and planned_action(env) is not None:
             distribution = expert.distribution(episode)
             action = expert.act([episode])[0].action
             prompt = context.prompt(pieces, episode.trajectory.turns, episode.observation, end)
@@ -55,16 +55,6 @@ def demonstrate(
             ids = (*prompt, *response)
             yield Demonstration(TokenSequence(ids, tuple(range(len(prompt), len(ids)))), first_token)
             stop_reason = play_turn(episode, Decision(action, response_ids=response))
-
-
-def _has_plan(env: TextEnv) -> bool:
-    try:
-        env.expert()
-    except NotImplementedError:  # a RuntimeError too
-        raise
-    except RuntimeError:
-        return False
-    return True
 
 
 def cloning_loss(model: torch.nn.Module, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
