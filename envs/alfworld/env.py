@@ -24,6 +24,7 @@ from agentgym.envs.alfworld.planner import plan
 from agentgym.envs.alfworld.state import State
 from agentgym.envs.alfworld.textworld_engine import TextworldEngine
 from agentgym.envs.text_env import TextEnv
+from agentgym.envs.user_path import user_path
 
 EngineName = Literal["native", "textworld"]
 StateKey = Literal["observation", "state"]
@@ -132,7 +133,7 @@ class AlfworldEnv(TextEnv):
         if not (math.isfinite(success_reward) and math.isfinite(step_reward)):
             raise ValueError(f"the rewards must be finite, not {success_reward} and {step_reward}")
         data = data if data is not None else os.environ.get(DATA_VARIABLE) or BUILTIN
-        path = None if data == BUILTIN else Path(data).expanduser()
+        path = None if data == BUILTIN else user_path(data)
         self.splits = tuple(builtin.SPLITS if path is None else find_splits(path))
         if split not in self.splits:
             split = SYNONYMS.get(split, split)

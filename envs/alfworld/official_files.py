@@ -24,6 +24,7 @@ from agentgym.envs.alfworld.game import parse_game
 from agentgym.envs.alfworld.generator import Size
 from agentgym.envs.alfworld.goal import GoalPattern
 from agentgym.envs.alfworld.planner import plan
+from agentgym.envs.user_path import user_path
 
 _FILES = (("domain.pddl", "grammar.twl2"), ("alfred.pddl", "alfred.twl2"))
 
@@ -34,7 +35,7 @@ def read_logic(path: str | Path | None = None) -> Logic:
     `path`: a game file (`game.tw-pddl`), or a folder with `domain.pddl` and `grammar.twl2`, or with `alfred.pddl`
     and `alfred.twl2`; by default that of the installed package `alfworld`. Raises `ValueError` if there is none.
     """
-    path = _installed() if path is None else Path(path).expanduser()
+    path = _installed() if path is None else user_path(path)
     try:
         logic = _logic_in_folder(path) if path.is_dir() else _logic_in_game(path)
         task_of(logic)  # whether it is ALFWorld's

@@ -74,7 +74,7 @@ def _load_or_build(passages: Sequence[Passage]) -> Any:
         return bm25s.BM25.load(cache_directory() / name, mmap=True)
     except FileNotFoundError:
         pass  # not built yet
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # bm25s checks nothing: a damaged file fails in whatever it is used for first
         _logger.warning("the index %s is damaged and is built anew: %s", cache_directory() / name, error)
     words = [tokenize(passage.contents) for passage in passages]
     if not any(words):

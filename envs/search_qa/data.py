@@ -1,14 +1,16 @@
 """Question sets on disk: JSONL (plain or gzipped), a JSON list, or Parquet.
 
-A directory's files are its splits by how their names begin: train…; dev… or val… (valid); test…. Questions of other
-files, and of a single file, are divided 80:10:10 by a stable hash. Files that begin with "corpus" hold passages:
-{`title`, `text`} or Search-R1's {`contents`}. What is searched are all passages, the corpus' and the questions' own.
+A directory's files are its splits by a word in their names, as in `hotpot_dev_distractor_v1.json`: train; dev, val,
+valid or validation; test. Questions of other files, and of a single file, are divided 80:10:10 by a stable hash. Files
+that begin with "corpus" hold passages: {`title`, `text`} or Search-R1's {`contents`}. All passages are searched,
+the corpus' and the questions' own.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +29,7 @@ from agentgym.envs.splits import SPLITS, split_of
 from agentgym.envs.text_env import NotInstalledError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
-_BEGINNINGS = {"train": "train", "dev": "valid", "val": "valid", "test": "test"}
+_SPLIT_WORDS = {"train": "train", **dict.fromkeys(("dev", "val", "valid", "validation"), "valid"), "test": "test"}
 _CORPUS = "corpus"
 
 
@@ -111,14 +113,15 @@ class FileSource:
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
     """(files of passages, files of questions); test comes first: what is asked there is asked nowhere else."""
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or directory")
-    found = [path]
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES))
-        if not found:
-            raise ValueError(f"{path}: no questions here, in files that end in {', '.join(SUFFIXES)}")
-    elif not path.name.endswith(SUFFIXES):
+    try:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or directory")
+        found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES)) if path.is_dir() else [path]
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not found:
+        raise ValueError(f"{path}: no questions here, in files that end in {', '.join(SUFFIXES)}")
+    if found == [path] and not path.name.endswith(SUFFIXES):
         raise ValueError(f"{path}: a file of questions ends in {', '.join(SUFFIXES)}")
     corpora = [file for file in found if file.name.startswith(_CORPUS) and file != path]
     order = {"test": 0, "valid": 1, "train": 2, None: 3}
@@ -126,7 +129,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _split_by_name(file: Path) -> str | None:
-    return next((split for start, split in _BEGINNINGS.items() if file.name.lower().startswith(start)), None)
+    words = re.findall("[a-z]+", file.name.lower())
+    return next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
 
 
 def _read_corpus(file: Path) -> Iterator[Passage]:
@@ -152,7 +156,8 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except (EOFError, zlib.error) as error:
         raise ValueError(f"{file}: the compressed data is broken: {error}") from None
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror or error}") from None
+        reason = error.strerror or " ".join(str(error).split())  # Parquet's have several lines
+        raise ValueError(f"{file}: cannot be read: {reason}") from None
 
 
 def _json_object(place: str, text: bytes) -> dict[str, Any]:

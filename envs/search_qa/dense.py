@@ -42,8 +42,12 @@ class SentenceEncoder:
             raise NotInstalledError(f"a dense retriever needs torch and transformers: {error}") from None
         self._torch = torch
         self._pooling, self._normalize, limit = _read_modules(directory)
-        self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        self._model: Any = transformers.AutoModel.from_pretrained(directory, local_files_only=True).eval()
+        try:
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            self._model: Any = transformers.AutoModel.from_pretrained(directory, local_files_only=True).eval()
+        except Exception as error:  # of many kinds and of many lines, as a file is missing or damaged
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{directory}: no model can be loaded: {reason}"[:500]) from None
         self._limit = limit or min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -93,7 +97,7 @@ class DenseRetriever:
             return np.asarray(np.load(path, mmap_mode="r"))
         except FileNotFoundError:
             _logger.info("encoding %d passages with %s", len(self._passages), directory)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             _logger.warning("the index %s is damaged and is built anew: %s", path, error)
         vectors = self._encoder.encode([f"{passage.title}\n{passage.text}" for passage in self._passages])
         store(name, lambda folder: np.save(folder / _VECTORS, vectors))
@@ -102,25 +106,30 @@ class DenseRetriever:
 
 def _read_modules(directory: Path) -> tuple[str, bool, int | None]:
     """(the pooling, whether vectors are normalized, the most tokens if the model says so)."""
-    modules = _read_json(directory / "modules.json")
+    modules = _read_json(directory / "modules.json", list)
+    if not all(isinstance(module, dict) and {"type", "path"} <= module.keys() for module in modules):
+        raise ValueError(f"{directory / 'modules.json'}: expected objects with 'type' and 'path'")
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
     unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
     if unknown or kinds[:2] != ["Transformer", "Pooling"] or modules[0]["path"]:
         raise ValueError(f"{directory}: its modules are {', '.join(kinds)}; Transformer, Pooling, Normalize are known")
-    pooling = _read_json(directory / modules[1]["path"] / "config.json")
+    pooling = _read_json(directory / str(modules[1]["path"]) / "config.json", dict)
     chosen = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value]
     if len(chosen) != 1 or chosen[0] not in _POOLINGS:
         raise ValueError(f"{directory}: its pooling is {chosen}; one of {', '.join(_POOLINGS)} is known")
     settings = directory / "sentence_bert_config.json"
-    limit = _read_json(settings).get("max_seq_length") if settings.is_file() else None
+    limit = _read_json(settings, dict).get("max_seq_length") if settings.is_file() else None
     return chosen[0], "Normalize" in kinds, limit
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, kind: type) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except OSError as error:
         reason = error.strerror or str(error)
         raise ValueError(f"{path}: no sentence-transformers model here: {reason}") from None
     except ValueError as error:
         raise ValueError(f"{path}: invalid JSON: {error}") from None
+    if not isinstance(value, kind):
+        raise ValueError(f"{path}: expected a JSON {'list' if kind is list else 'object'}, not {type(value).__name__}")
+    return value

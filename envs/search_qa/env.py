@@ -20,6 +20,7 @@ from agentgym.envs.search_qa.questions import Question, QuestionSource
 from agentgym.envs.search_qa.retrievers import BM25, make_retriever
 from agentgym.envs.search_qa.scoring import exact_match, f1
 from agentgym.envs.text_env import TextEnv
+from agentgym.envs.user_path import user_path
 
 Reward = Literal["em", "f1"]
 
@@ -57,6 +58,8 @@ class SearchQaEnv(TextEnv):
         "Give only the name, date or number that was asked, without explanation. You can do it once."
     )
 
+    answer_form = "<answer> {answer} </answer>"
+
     _shared_between_snapshots: ClassVar[frozenset[str]] = TextEnv._shared_between_snapshots | {"_source", "_retriever"}
 
     def __init__(
@@ -76,8 +79,8 @@ class SearchQaEnv(TextEnv):
         """See the class. Raises `ValueError` for data that cannot be used and for arguments out of range."""
         if reward not in get_args(Reward):
             raise ValueError(f"reward must be one of {', '.join(get_args(Reward))}, not {reward!r}")
-        if top_k < 1:
-            raise ValueError(f"top_k must be at least 1, not {top_k}")
+        if not isinstance(top_k, int) or top_k < 1:
+            raise ValueError(f"top_k must be a whole number of at least 1, not {top_k!r}")
         self._source: QuestionSource = open_source(data, corpus)
         self.splits, self.task_types = self._source.splits, self._source.task_types
         if split not in self.splits:
@@ -87,6 +90,8 @@ class SearchQaEnv(TextEnv):
         self.top_k, self.reward = top_k, reward
         if isinstance(retriever, str | Path):
             retriever = make_retriever(retriever, self._source, timeout=timeout, retries=retries)
+        if not callable(getattr(retriever, "search", None)):
+            raise ValueError(f"retriever must be a text, a path or an object that can search, not {retriever!r}")
         self._retriever: Retriever = retriever
         self.action_space.examples = ("<search> a town </search>", "search[who founded it]", "<answer> 1850 </answer>")
 
@@ -146,7 +151,9 @@ class SearchQaEnv(TextEnv):
         if missing and self.turn + 1 >= self.max_turns:
             raise RuntimeError(f"{self._question.id}: no turn is left to search for {missing[0].title!r}")
         queries = [self._query_for(passage) for passage in missing]
-        return f"<search> {queries[0]} </search>" if queries else f"<answer> {self._question.answers[0]} </answer>"
+        if queries:
+            return f"<search> {queries[0]} </search>"
+        return self.answer_form.format(answer=self._question.answers[0])
 
     def _query_for(self, passage: Passage) -> str:
         """The first of some queries that finds `passage`: its title, its title in the question, its own words."""
@@ -164,7 +171,7 @@ class SearchQaEnv(TextEnv):
 def open_source(data: str | Path, corpus: str | Path | None = None) -> QuestionSource:
     """The questions and passages that the arguments of `SearchQaEnv` mean. Raises `ValueError` as it does."""
     if data != BUILTIN:
-        return read_source(Path(data).expanduser(), None if corpus is None else Path(corpus).expanduser())
+        return read_source(user_path(data), None if corpus is None else user_path(corpus))
     if corpus is not None:
         raise ValueError(f"corpus={str(corpus)!r} needs data: the questions of {BUILTIN!r} have passages of their own")
     return BuiltinSource()

@@ -19,7 +19,17 @@ from agentgym.envs.search_qa.passages import Hit, RetrieverError
 from agentgym.envs.search_qa.rows import parse_passage
 
 MAX_RESPONSE_BYTES = 16 << 20
-_FIRST_PAUSE = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Redirected, a POST would become a GET without the query, and fail for a reason that says nothing."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """Leave it to the caller: status 3xx is an error."""
+
+
+_open = urllib.request.build_opener(_NoRedirect).open
 
 
 class HttpRetriever:
@@ -28,14 +38,18 @@ class HttpRetriever:
     Args:
         url: where to POST, such as "http://127.0.0.1:8000/retrieve"; without a path `/retrieve` is added.
         timeout: seconds to wait for the connection and for each piece of the response.
-        retries: how often a failed request is sent again, after pauses of 0.2 s, 0.4 s, 0.8 s …. A request that
-            the server refuses (status 4xx, but for 429, too many requests) is not sent again.
+        retries: how often a failed request is sent again, after pauses of 0.2 s, 0.4 s, 0.8 s … 10 s. A request
+            that the server refuses (status 4xx, but for 429, too many requests) or redirects is not sent again.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0, retries: int = 3):
         """Raises `ValueError` for arguments out of range. Nothing is sent yet."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(url)
+            understood = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # of an address or a port that is none
+            understood = False
+        if not understood:
             raise ValueError(f"the retriever's URL must be like http://127.0.0.1:8000/retrieve, not {url!r}")
         if not timeout > 0 or retries < 0:
             raise ValueError(f"timeout must be above 0 and retries at least 0, not {timeout} and {retries}")
@@ -45,9 +59,10 @@ class HttpRetriever:
     def search(self, query: str, top_k: int) -> list[Hit]:
         """See `Retriever`. Raises `RetrieverError` when the server does not answer, or not in this protocol."""
         body = json.dumps({"queries": [query], "topk": top_k, "return_scores": True}).encode()
+        text = self._post(body)
         try:
-            return _hits(json.loads(self._post(body)))[:top_k]
-        except (ValueError, KeyError, TypeError) as error:
+            return _hits(json.loads(text))[:top_k]
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise RetrieverError(
                 f"{self.url}: the answer is not in Search-R1's protocol ({type(error).__name__}: {error})"
             ) from None
@@ -56,27 +71,46 @@ class HttpRetriever:
         headers = {"Content-Type": "application/json"}
         for attempt in range(self.retries + 1):
             if attempt:
-                time.sleep(_FIRST_PAUSE * 2 ** (attempt - 1))
+                time.sleep(min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE))
             request = urllib.request.Request(self.url, body, headers)
             try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                with _open(request, timeout=self.timeout) as response:
                     text: bytes = response.read(MAX_RESPONSE_BYTES + 1)
+                    missing = response.length or 0  # of the length that was announced
             except urllib.error.HTTPError as error:
-                with error:
-                    reason = f"status {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}"
+                reason = _one_line(f"status {error.code}: {_explanation(error)}")
                 if error.code < 500 and error.code != 429:
                     raise RetrieverError(f"{self.url}: {reason}") from None
-            except (OSError, http.client.HTTPException) as error:
-                reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                reason = _one_line(str(getattr(error, "reason", None) or error) or type(error).__name__)
             else:
                 if len(text) > MAX_RESPONSE_BYTES:
                     raise RetrieverError(f"{self.url}: the answer is longer than {MAX_RESPONSE_BYTES:,} bytes")
-                return text
+                if not missing:
+                    return text
+                reason = f"the answer broke off {missing:,} bytes before its end"
         raise RetrieverError(f"{self.url}: {reason} (tried {self.retries + 1} times)")
+
+
+def _explanation(error: urllib.error.HTTPError) -> str:
+    """What the server says of it, or where it redirects to; the status alone if it does not get to say it."""
+    with error:
+        if 300 <= error.code < 400:
+            return f"redirected to {error.headers.get('Location')}: give that URL"
+        try:
+            return error.read(200).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException):
+            return error.reason
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _hits(answer: Any) -> list[Hit]:
     (found,) = answer["result"]
+    if not isinstance(found, list):
+        raise ValueError(f"'result' must hold a list of documents, not {type(found).__name__}")
     hits = []
     for item in found:
         document, score = (item["document"], item["score"]) if "document" in item else (item, 0.0)

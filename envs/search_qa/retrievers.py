@@ -23,8 +23,8 @@ class LocalRetriever:
         """`name`: "bm25" or a model's directory. Raises `ValueError` if that is no such thing."""
         if name != BM25 and not (Path(name) / "modules.json").is_file():
             raise ValueError(
-                f"retriever must be {BM25!r}, the URL of a server, or the directory of a sentence-transformers model "
-                f"(with modules.json in it), not {name!r}"
+                f"{name!r} is neither {BM25!r} nor the directory of a sentence-transformers model (with modules.json "
+                "in it), nor a server's URL where one can be asked"
             )
         if not source.passages:
             raise ValueError("there are no passages to search: give corpus=FILE, or as retriever the URL of a server")

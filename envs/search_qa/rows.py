@@ -78,7 +78,7 @@ def _musique(row: dict[str, Any], fallback_id: str) -> Row:
     hops = row.get("decomposition") or row.get("question_decomposition") or ()
     order = dict.fromkeys([*(hop.get("paragraph_support_idx") for hop in hops), *supporting])
     found = tuple(supporting[index] for index in order if index in supporting)
-    answers = [row.get("answer"), *(row.get("answer_aliases") or ())]
+    answers = [row.get("answer"), *_several(row.get("answer_aliases"))]
     return Row(_question(row, answers, f"musique-{len(found)}hop", found, fallback_id), tuple(passages))
 
 
@@ -94,6 +94,8 @@ def _search_r1(row: dict[str, Any], fallback_id: str) -> Row:
 
 def _simple(row: dict[str, Any], fallback_id: str) -> Row:
     passages, supporting = [], []
+    if not isinstance(row.get("passages", []), list | None):
+        raise ValueError(f"'passages' is no list: {row['passages']!r}"[:100])
     for value in row.get("passages") or ():
         passages.append(parse_passage(value))
         if isinstance(value, dict) and value.get("supporting"):
@@ -117,7 +119,9 @@ def _question(
 
 
 def _several(answers: Any) -> list[Any]:
-    return [] if answers is None else [answers] if isinstance(answers, str | int | float) else list(answers)
+    if not isinstance(answers, list | str | int | float | None):  # such as SQuAD's {"text": […], "answer_start": […]}
+        raise ValueError(f"answers must be a text or a list of texts, not {answers!r}"[:100])
+    return answers if isinstance(answers, list) else [] if answers is None else [answers]
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -88,6 +88,7 @@ def test_musique(tmp_path: Path) -> None:
     assert (question.id, question.answers) == ("musique/3hop1__1", ("1850", "in 1850"))
     assert (question.task_type, [p.title for p in question.supporting]) == ("musique-2hop", ["C", "A"])
     assert [passage.text for passage in source.passages] == ["a", "b", "c"]
+    assert only(write(path, MUSIQUE | {"answer_aliases": "in 1850"}))[0].answers == ("1850", "in 1850")
 
 
 def test_simple(tmp_path: Path) -> None:
@@ -106,6 +107,9 @@ def test_search_r1_with_a_corpus(tmp_path: Path) -> None:
     question, source = only(path, corpus)
     assert question == Question("nq/train_0", "where is it?", ("Oslo", "Christiania"), "nq")
     assert source.passages == (Passage('Oslo "City"', "Is in Norway."),)
+    path.write_bytes(b"PAR1" + bytes(50) + b"PAR1")
+    with pytest.raises(ValueError, match=re.escape(f"{path}: cannot be read: ") + r"[^\n]+\Z"):
+        FileSource(path)
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=re.escape(f"{path}: invalid Parquet")):
         FileSource(path)
@@ -144,6 +148,15 @@ def test_splits_of_a_directory(tmp_path: Path) -> None:
     assert source.passages == (Passage("A", "b c"),)
 
 
+def test_official_names_say_the_split(tmp_path: Path) -> None:
+    names = {"hotpot_dev_distractor_v1": "valid", "hotpot_train_v1.1": "train", "musique_ans_v1.0_test": "test"}
+    for name in names:
+        write(tmp_path / f"{name}.jsonl", {"question": f"{name}?", "answers": ["a"]})
+    source = read_source(tmp_path, None)
+    asked = {question.text: split for split in source.splits for question in source.questions(split)}
+    assert asked == {f"{name}?": split for name, split in names.items()}
+
+
 def test_a_single_file_is_divided(tmp_path: Path) -> None:
     path = write(tmp_path / "dev.jsonl", *({"id": n % 50, "question": f"Q{n}?", "answers": ["a"]} for n in range(200)))
     source = read_source(path, None)
@@ -163,6 +176,8 @@ def test_a_single_file_is_divided(tmp_path: Path) -> None:
         ('{"question": "Q?", "answers": ["", " "]}\n', "line 1: the question 'Q?' has no answer"),
         ('{"question": "Q?", "answer": null, "paragraphs": []}\n', "line 1: the question 'Q?' has no answer"),
         ('{"answers": ["a"]}\n', "line 1: there is no 'question'"),
+        ('{"question": "Q?", "answers": {"text": ["a"]}}\n', "line 1: answers must be a text or a list of texts"),
+        ('{"question": "Q?", "answers": ["a"], "passages": "bcd"}\n', "line 1: 'passages' is no list: 'bcd'"),
         ('{"question": 7, "answers": ["a"]}\n', "line 1: 'question' is no text: 7"),
         ('{"question": "Q?", "answers": {"a": []}, "passages": [7]}\n', "line 1: a passage must be an object"),
         ('{"question": "Q?", "answer": "a", "context": [["T"]], "supporting_facts": []}\n', "line 1: not in a known"),
@@ -190,6 +205,7 @@ def test_bad_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     reasons = {
         "none.jsonl": "no such file or directory",
+        f"{'x' * 300}.jsonl": "cannot be read: File name too long",
         "q.txt": "a file of questions ends in .jsonl",
         "q.json": "expected a JSON list of objects",
         "q.jsonl.gz": "cannot be read: Not a gzipped file",

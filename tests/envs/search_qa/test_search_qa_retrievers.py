@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,8 +87,10 @@ def test_the_index_is_kept_mapped_and_built_anew_when_damaged(
     again = Bm25Retriever(PASSAGES)
     assert isinstance(again._index.scores["data"], np.memmap)
     assert again.search("river", 3) == first
-    for name in ("vocab.index.json", "data.csc.index.npy", "params.index.json"):
-        (folder / name).write_bytes(b"\x93broken")
+    damages = [("vocab.index.json", b"null"), ("data.csc.index.npy", b"")]
+    names = ("vocab.index.json", "data.csc.index.npy", "params.index.json")
+    for name, content in [*((name, b"\x93broken") for name in names), *damages]:
+        (folder / name).write_bytes(content)
         caplog.clear()
         assert Bm25Retriever(PASSAGES).search("river", 3) == first
         assert "is damaged and is built anew" in caplog.text
@@ -165,6 +168,9 @@ def test_dense_retrieval_and_its_cache(tmp_path: Path, monkeypatch: pytest.Monke
     for passage in PASSAGES:
         hits = retriever.search(f"{passage.title}\n{passage.text}", 4)
         assert hits[0].passage == passage and hits[0].score == pytest.approx(1, abs=1e-5) and len(hits) == 4
+    (vectors,) = (tmp_path / "cache").glob("*/vectors.npy")
+    vectors.write_bytes(b"")  # damaged
+    assert DenseRetriever(PASSAGES, folder).search(f"{PASSAGES[-1].title}\n{PASSAGES[-1].text}", 4) == hits
     monkeypatch.setattr(SentenceEncoder, "encode", lambda self, texts: np.eye(1, 16, dtype=np.float32))
     assert len(DenseRetriever(PASSAGES, folder).search("x", 2)) == 2  # the vectors came from the cache
     assert SearchQaEnv(retriever=folder)._retriever is not None
@@ -172,12 +178,19 @@ def test_dense_retrieval_and_its_cache(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_model_directories_that_are_not_understood(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"no model can be loaded: [^\n]*$"):
+        SentenceEncoder(folder)
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_lasttoken": true}')
     with pytest.raises(ValueError, match="its pooling is \\['pooling_mode_lasttoken'\\]"):
         SentenceEncoder(folder)
     (folder / "modules.json").write_text('[{"path": "", "type": "a.Transformer"}, {"path": "1", "type": "a.Dense"}]')
     with pytest.raises(ValueError, match="its modules are Transformer, Dense"):
         SentenceEncoder(folder)
+    for text, reason in (("{}", "expected a JSON list, not dict"), ("[{}]", "expected objects with 'type' and 'path'")):
+        (folder / "modules.json").write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            SentenceEncoder(folder)
     (folder / "modules.json").unlink()
     with pytest.raises(ValueError, match="no sentence-transformers model here"):
         SentenceEncoder(folder)
@@ -195,7 +208,7 @@ def test_a_real_model() -> None:
 
 # A server -------------------------------------------------------------------------------------------------
 
-Answer = tuple[int, bytes]
+Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]  # status, body, headers
 GOOD = json.dumps({"result": [[{"document": {"contents": '"T"\nu  v'}, "score": 2.5}]]}).encode()
 
 
@@ -207,9 +220,10 @@ def server(*answers: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            status, body = answers[min(len(asked), len(answers)) - 1]
+            status, body, *headers = answers[min(len(asked), len(answers)) - 1]
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in ({"Content-Length": str(len(body))} | dict(*headers)).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -254,7 +268,12 @@ def test_a_failure_is_tried_again_with_growing_pauses(no_pauses: list[float]) ->
 @pytest.mark.parametrize(
     ("answer", "reason", "times"),
     [
-        ((500, b"oh no"), "status 500: oh no (tried 3 times)", 3),
+        ((500, b"oh\r\n\x1bno"), "status 500: oh no (tried 3 times)", 3),
+        ((200, b"{", {"Content-Length": "9"}), "the answer broke off 8 bytes before its end (tried 3 times)", 3),
+        ((302, b"", {"Location": "/x"}), "status 302: redirected to /x: give that URL", 1),
+        ((200, b"[" * 100_000), "not in Search-R1's protocol (RecursionError", 1),
+        ((200, GOOD.replace(b"2.5", b"1" + b"0" * 400)), "not in Search-R1's protocol (OverflowError", 1),
+        ((200, b'{"result": ["ab"]}'), "'result' must hold a list of documents, not str", 1),
         ((400, b"what?"), "status 400: what?", 1),
         ((200, b"<html>"), "not in Search-R1's protocol (JSONDecodeError", 1),
         ((200, b'{"result": []}'), "not in Search-R1's protocol (ValueError", 1),
@@ -276,6 +295,30 @@ def test_an_answer_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
         HttpRetriever(url).search("q", 1)
 
 
+def test_pauses_do_not_grow_for_ever(no_pauses: list[float]) -> None:
+    with server((500, b"")) as (url, _), pytest.raises(RetrieverError):
+        HttpRetriever(url, retries=8).search("q", 1)
+    assert no_pauses[-3:] == [6.4, 10.0, 10.0]
+
+
+def test_an_error_whose_explanation_does_not_come() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\nw")
+            connection.recv(1 << 16)  # the request
+            connection.recv(1)  # until the client gives up
+            connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(RetrieverError, match=r"status 500: Oops \(tried 1 times\)"):
+            HttpRetriever(url, timeout=0.2, retries=0).search("q", 1)
+        thread.join()
+
+
 def test_nobody_answers() -> None:
     silent = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts, and never serves
     url = f"http://127.0.0.1:{silent.server_port}"
@@ -283,6 +326,8 @@ def test_nobody_answers() -> None:
         HttpRetriever(url, timeout=0.05, retries=1).search("q", 1)
     with pytest.raises(RetrieverError, match=r"refused.* \(tried 1 times\)"):
         HttpRetriever(url, retries=0).search("q", 1)
+    with pytest.raises(RetrieverError, match=r"label .*too long.* \(tried 1 times\)"):
+        HttpRetriever(f"http://{'a' * 80}/", retries=0).search("q", 1)
 
 
 class Searcher:
