@@ -1,7 +1,9 @@
 """An expert that knows the catalogue and the goal: it finds the best purchase, and the shortest way to it.
 
-The best purchase is the one with the highest score, so a goal is solvable where that is 1. Most goals are solved
-by the product that they were made from with the options that they name; the rest are looked for everywhere.
+The best purchase is the one with the highest score, so a goal is solvable where that is 1. It is looked for where a
+shopper would look who knows nothing but the instruction: among what a search in its own words finds, in that order.
+Only where nothing there fits does the expert use what it alone knows: the product that the goal was made from, and the
+whole catalogue.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ class Purchase:
 
 
 def best_purchase(shop: Shop, goal: Goal) -> Purchase:
-    """The purchase with the highest score; of several, the goal's own product or the first in the catalogue."""
+    """The purchase with the highest score; of several, the one that the instruction's own words find first.
+
+    Of those that they do not find, the goal's own product, or the first in the catalogue.
+    """
     best = Purchase(goal.asin, {}, -1.0)
     for number in _candidates(shop, goal):
         product, price = shop.products[number], shop.prices[number]
@@ -72,7 +77,7 @@ def best_options(product: Product, goal: Goal) -> dict[str, str]:
 
 
 def next_action(shop: Shop, session: Session, purchase: Purchase) -> str:
-    """The next action on a shortest way to the purchase from wherever the session is."""
+    """The next action on the way to the purchase from wherever the session is."""
     if session.asin == purchase.asin and session.place in ("item", "sub"):
         missing = [value for name, value in purchase.options.items() if session.options.get(name) != value]
         if session.place == "sub":
@@ -93,19 +98,33 @@ def next_action(shop: Shop, session: Session, purchase: Purchase) -> str:
 
 
 def best_query(shop: Shop, goal: Goal, purchase: Purchase) -> str:
-    """A search that finds the product on as early a page as any of those that are tried; the first of equals."""
+    """A search that finds the product: in the instruction's words if they do, for a learner has only those.
+
+    Otherwise in the product's own, as many of them as bring it to the earliest page.
+    """
     wanted = shop.number[purchase.asin]
-    queries = list(_queries(goal, shop.product(purchase.asin)))
+    if wanted in shop.find(own_words(goal)):
+        return own_words(goal)
+    queries = _queries(goal, shop.product(purchase.asin))
     best = min(queries, key=lambda query: _rank(shop, query, wanted) // RESULTS_PER_PAGE)
     if _rank(shop, best, wanted) == len(shop.products):
         raise RuntimeError(f"no search finds the product {purchase.asin}")
     return best
 
 
+def own_words(goal: Goal) -> str:
+    """What the instruction asks for, as a query: the attributes and the kind of product."""
+    return _writable(" ".join((*goal.attributes, goal.query)))
+
+
 def _candidates(shop: Shop, goal: Goal) -> Iterator[int]:
+    """All products, each once."""
+    found = dict.fromkeys(int(number) for number in shop.find(own_words(goal)))
+    yield from found
     own = shop.number[goal.asin]
-    yield own
-    yield from (number for number in range(len(shop.products)) if number != own)
+    if own not in found:
+        yield own
+    yield from (number for number in range(len(shop.products)) if number != own and number not in found)
 
 
 def _bound(product: Product, goal: Goal, price: float) -> float:
@@ -129,12 +148,11 @@ def _clickable_options(product: Product) -> dict[str, list[str]]:
 
 
 def _queries(goal: Goal, product: Product) -> Iterator[str]:
-    """Searches that may find the product: in the instruction's words first, since a learner has only those.
+    """Searches that may find the product: the instruction's words with the options, then ever more of its own.
 
-    Then in the words of the product, more and more of them; and all that was found by the same query last.
+    All that was found by the same query as the product comes last.
     """
     options = goal.options.values() if isinstance(goal.options, Mapping) else goal.options
-    yield _writable(" ".join((*goal.attributes, goal.query)))
     yield _writable(" ".join((*goal.attributes, goal.query, *options)))
     for text in (product.title, f"{product.title} {product.description}", product.search_text):
         yield _writable(text)
