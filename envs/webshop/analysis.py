@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
-from agentgym.envs.webshop.porter import stem
+if TYPE_CHECKING:
+    from nltk.stem.porter import PorterStemmer
 
 _STOP_WORDS = """
 a an and are as at be but by for if in into is it no not of on or such that the their then there these they this
@@ -56,6 +58,20 @@ def terms(text: str) -> list[str]:
         if word not in STOP_WORDS:
             found.append(stem(word))
     return found
+
+
+@lru_cache(maxsize=65536)
+def stem(word: str) -> str:
+    """The stem of a word in lower case, by Porter's algorithm as its author changed it later, which Lucene has."""
+    return str(_stemmer().stem(word, to_lowercase=False))
+
+
+@cache
+def _stemmer() -> PorterStemmer:
+    """Imported at first use: the whole of NLTK comes with it, most of a second, and not every episode searches."""
+    from nltk.stem.porter import PorterStemmer
+
+    return PorterStemmer(PorterStemmer.MARTIN_EXTENSIONS)
 
 
 def _words(text: str) -> Iterator[str]:

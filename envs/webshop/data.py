@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from agentgym.envs.webshop.files import lines_of, object_in, objects_of
 from agentgym.envs.webshop.goals import PRICE_SEED, SyntheticGoals, draw_prices, human_goals, make_goal
 from agentgym.envs.webshop.index import Postings
 from agentgym.envs.webshop.nouns import likely_nouns
-from agentgym.envs.webshop.product import Goal, Product, read_product, text
+from agentgym.envs.webshop.product import Goal, Product, number, read_attributes, read_product, text, texts
 
 GoalKind = Literal["synthetic", "human"]
+T = TypeVar("T")
 
 _SMALL, _FULL = "items_shuffle_1000.json", "items_shuffle.json"
 _LONGEST_ASIN = 10
@@ -55,14 +56,15 @@ def read_data(path: Path, kind: GoalKind) -> DataSet:
     products = _read_products(file)
     rng = random.Random(PRICE_SEED)
     prices = draw_prices(products, rng)
-    listed = _optional_json(folder, "prices_seed*.json")
-    prices = [float(listed.get(product.asin, price)) for product, price in zip(products, prices, strict=True)]
+    listed = _entries(_one_of(folder, "prices_seed*.json"), number)
+    prices = [listed.get(product.asin, price) for product, price in zip(products, prices, strict=True)]
     if kind == "human":
         source = _one_of(folder, "items_human_ins*.json")
         if source is None:
             raise ValueError(f"{folder}: no items_human_ins*.json here, so there are no human goals")
+        instructions = object_in(source)
         try:
-            goals: Sequence[Goal] = human_goals(products, prices, object_in(source), rng)
+            goals: Sequence[Goal] = human_goals(products, prices, instructions, rng)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
     else:
@@ -89,15 +91,21 @@ def read_postings(file: Path, asins: Sequence[str]) -> Postings:
         raise ValueError(f"{file}: not a list of Lucene postings: {error}") from None
     if ids[1:] != list(asins) or len(norm) != len(asins):
         raise ValueError(f"{file}: its {len(ids) - 1} documents are not the {len(asins)} products in their order")
+    if np.any((values[:, 0] < 0) | (values[:, 0] >= len(asins))):
+        raise ValueError(f"{file}: a document's number is not in 0 to {len(asins) - 1}")
     start = np.cumsum([0, *(len(line) - 1 for line in term_lines)])
     return Postings([line[0] for line in term_lines], start, values[:, 0].copy(), values[:, 1].copy(), norm, total)
 
 
 def _product_file(path: Path) -> Path:
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or directory")
-    if not path.is_dir():
-        return path
+    try:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or directory")
+        if not path.is_dir():
+            return path
+        next(path.iterdir(), None)  # `glob` would find nothing where nothing may be read
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     for name in (_SMALL, _FULL, "products*.jsonl", "products*.jsonl.gz"):
         found = _one_of(path, name)
         if found is not None:
@@ -113,7 +121,7 @@ def _read_products(file: Path) -> list[Product]:
     source = source or _one_of(folder, "items_ins_v2*.json")
     if source is None:
         raise ValueError(f"{folder}: no items_ins_v2*.json here: the products' attributes are missing")
-    attributes, nouns = object_in(source), _optional_json(folder, "title_nouns*.json")
+    attributes, nouns = _entries(source, read_attributes), _entries(_one_of(folder, "title_nouns*.json"), texts)
     products: dict[str, Product] = {}
     without_nouns = 0
     for place, row in objects_of(file):
@@ -121,12 +129,14 @@ def _read_products(file: Path) -> list[Product]:
             asin = text(row, "asin")
             if not asin or asin == "nan" or len(asin) > _LONGEST_ASIN or asin in products:
                 continue
+            if asin.lower().upper() != asin:
+                raise ValueError(f"the ASIN {asin!r} is not in upper case, as a click on a product takes it")
             known = nouns.get(asin)
             without_nouns += known is None
             products[asin] = read_product(
                 row, attributes.get(asin, {}), likely_nouns(text(row, "name")) if known is None else known
             )
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
     if not products:
         raise ValueError(f"{file}: no product in it")
@@ -149,19 +159,28 @@ def _read_goals(file: Path, products: Sequence[Product]) -> list[Goal]:
             if product is None:
                 raise ValueError(f"a goal for the unknown product {row['asin']}")
             options = row["goal_options"]
-            wanted = dict(options) if isinstance(options, dict) else tuple(options)
-            name, limit = f"synthetic-{len(goals)}", float(row["price_upper"])
-            goals.append(make_goal(product, name, text(row, "instruction_text"), row["attributes"], wanted, limit))
+            wanted = (
+                {each: text(options, each) for each in options}
+                if isinstance(options, dict)
+                else texts(row, "goal_options")
+            )
+            name, limit = f"synthetic-{len(goals)}", number(row, "price_upper")
+            instruction, attributes = text(row, "instruction_text"), texts(row, "attributes")
+            goals.append(make_goal(product, name, instruction, attributes, wanted, limit))
         except KeyError as error:
             raise ValueError(f"{place}: the goal has no {error}") from None
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
     return goals
 
 
-def _optional_json(folder: Path, pattern: str) -> Mapping[str, Any]:
-    file = _one_of(folder, pattern)
-    return {} if file is None else object_in(file)
+def _entries(file: Path | None, read: Callable[[Mapping[str, Any], str], T]) -> dict[str, T]:
+    """What the JSON object in a file has of each product, as `read` takes it; nothing if there is no file."""
+    values = {} if file is None else object_in(file)
+    try:
+        return {asin: read(values, asin) for asin in values}
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _one_of(folder: Path, pattern: str) -> Path | None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from agentgym.envs.text_env import TextEnv
+from agentgym.envs.user_path import user_path
 from agentgym.envs.webshop import builtin
 from agentgym.envs.webshop.data import GoalKind
 from agentgym.envs.webshop.expert import Purchase, best_purchase, next_action
@@ -85,7 +86,7 @@ class WebShopEnv(TextEnv):
             self._shop: Shop = builtin.shop()
             ranges: Mapping[str, Sequence[int]] = builtin.split_ranges()
         else:
-            self._shop = shop_of(Path(data).expanduser().absolute(), goals)
+            self._shop = shop_of(user_path(data).absolute(), goals)
             ranges = split_ranges(len(self._shop.goals))
         self.splits = tuple(ranges)
         super().__init__(split=split, max_turns=max_turns, render_mode=render_mode)
@@ -143,7 +144,7 @@ class WebShopEnv(TextEnv):
         return f"{page} {options} {query_key(session.query)}"
 
     def expert(self) -> str:
-        """The next action of a shortest way to the purchase with the highest score (`expert`).
+        """The next action on the way to the purchase with the highest score (`expert`).
 
         On the genuine products some synthetic goals cannot be solved: no purchase scores 1, since the reward does
         not see the option that was named. There the expert makes the best purchase that there is. Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def lines_of(file: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
 
@@ -61,7 +62,7 @@ def _elements(file: Path) -> Iterator[Any]:
                     return
                 try:
                     value, position = decoder.raw_decode(buffer, position)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     more = source.read(wanted)
                     if not more:
                         raise ValueError(f"{file}, element {count + 1}: {_reason(error)}") from None
@@ -79,7 +80,7 @@ def _decoded(text: str, place: str) -> Any:
     except json.JSONDecodeError as error:
         line = "" if ", line " in place else f", line {error.lineno}"
         raise ValueError(f"{place}{line}: {_reason(error)}") from None
-    except RecursionError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: {_reason(error)}") from None
 
 
@@ -90,4 +91,6 @@ def _object(value: Any, place: str) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return f"invalid JSON: {error.msg}" if isinstance(error, json.JSONDecodeError) else "JSON nested too deeply"
+    if isinstance(error, RecursionError):
+        return "JSON nested too deeply"
+    return f"invalid JSON: {getattr(error, 'msg', error)}"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from agentgym.envs.webshop.product import Goal, Product
+from agentgym.envs.webshop.product import Goal, Product, text, texts
 
 PRICE_SEED = 20261121
 """What the draws of prices and limits begin with."""
@@ -86,18 +86,18 @@ class SyntheticGoals(Sequence[Goal]):
 def human_goals(
     products: Sequence[Product],
     prices: Sequence[float],
-    instructions: Mapping[str, Sequence[Mapping[str, Any]]],
+    instructions: Mapping[str, Any],
     rng: random.Random,
 ) -> list[Goal]:
     """The goals in people's words, of those products that have any. Raises `ValueError` for a malformed one."""
     made: list[_Human] = []
     for product, price in zip(products, prices, strict=True):
-        for entry in instructions.get(product.asin, ()):
-            try:
-                words, attributes = str(entry["instruction"]), tuple(entry["instruction_attributes"])
-                options = tuple(entry["instruction_options"])
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"the instruction of {product.asin} lacks {error}") from None
+        entries = instructions.get(product.asin, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError(f"{product.asin!r} is no list of JSON objects: {entries!r:.40}")
+        for entry in ({"asin": product.asin} | entry for entry in entries):
+            words, attributes = text(entry, "instruction"), texts(entry, "instruction_attributes")
+            options = texts(entry, "instruction_options")
             if attributes:
                 made.append(_Human(product, words, attributes, options, _limit_above(price, rng)))
     random.Random(SHUFFLE_SEED).shuffle(made)

@@ -82,10 +82,10 @@ class Goal:
 def read_product(row: Mapping[str, Any], attributes: Mapping[str, Any], nouns: Sequence[str]) -> Product:
     """A product from a row of the official product file and its entry in the attribute file.
 
-    Raises `ValueError` with the reason, without the place, for a row that the official rules cannot read.
+    `attributes` as from `read_attributes`. Raises `ValueError` with the reason, without the place, for a row that the
+    official rules cannot read.
     """
-    found = attributes.get("attributes")
-    wanted = attributes.get("instruction_attributes")
+    wanted = attributes.get("instruction_attributes", ())
     instruction = attributes.get("instruction")
     features = row.get("small_description")
     if instruction is not None and not wanted:
@@ -94,26 +94,66 @@ def read_product(row: Mapping[str, Any], attributes: Mapping[str, Any], nouns: S
         asin=text(row, "asin"),
         title=text(row, "name"),
         description=text(row, "full_description"),
-        features=tuple(map(str, features)) if isinstance(features, list) else (text(row, "small_description"),),
+        features=tuple(storable(str(feature)) for feature in features)
+        if isinstance(features, list)
+        else (text(row, "small_description"),),
         prices=read_prices(row),
         options=_options(row),
-        attributes=NO_ATTRIBUTES if found is None else tuple(found),
+        attributes=attributes.get("attributes", NO_ATTRIBUTES),
         category=text(row, "category"),
         query=text(row, "query").lower().strip(),
         product_category=text(row, "product_category"),
         nouns=tuple(nouns),
         instruction=instruction,
-        instruction_attributes=tuple(wanted or ()),
+        instruction_attributes=wanted,
     )
+
+
+def read_attributes(entries: Mapping[str, Any], asin: str) -> dict[str, Any]:
+    """What the official attribute file says of a product, checked: without what is null.
+
+    Raises `ValueError` with the reason, without the place.
+    """
+    if not isinstance(entries[asin], dict):
+        raise ValueError(f"{asin!r} is no JSON object: {entries[asin]!r:.40}")
+    entry = {"asin": asin} | entries[asin]
+    readers = {"attributes": texts, "instruction": text, "instruction_attributes": texts}
+    return {key: read(entry, key) for key, read in readers.items() if entry.get(key) is not None}
 
 
 def text(row: Mapping[str, Any], key: str) -> str:
     """The text under `key`. Raises `ValueError` if there is none."""
     value = row.get(key)
     if not isinstance(value, str):
-        which = f" of product {row['asin']}" if key != "asin" and "asin" in row else ""
-        raise ValueError(f"no {key!r}{which}" if value is None else f"{key!r}{which} is no text: {value!r:.40}")
-    return value
+        raise ValueError(_wrong(row, key, "text"))
+    return storable(value)
+
+
+def texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The list of texts under `key`. Raises `ValueError` if there is none."""
+    values = row.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(_wrong(row, key, "list of texts"))
+    return tuple(map(storable, values))
+
+
+def number(row: Mapping[str, Any], key: str) -> float:
+    """The number under `key`. Raises `ValueError` if there is none."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
+        raise ValueError(_wrong(row, key, "number"))
+    return float(value)
+
+
+def storable(text: str) -> str:
+    """Without lone surrogates, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _wrong(row: Mapping[str, Any], key: str, expected: str) -> str:
+    which = f" of product {row['asin']}" if key != "asin" and "asin" in row else ""
+    value = row.get(key)
+    return f"no {key!r}{which}" if value is None else f"{key!r}{which} is no {expected}: {value!r:.40}"
 
 
 def read_prices(row: Mapping[str, Any]) -> tuple[float, ...]:
@@ -138,7 +178,9 @@ def _options(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     groups = row.get("customization_options") or {}
     try:
         return {
-            name.lower(): tuple(value["value"].strip().replace("/", " | ").lower() for value in values)
+            storable(name).lower(): tuple(
+                storable(value["value"]).strip().replace("/", " | ").lower() for value in values
+            )
             for name, values in groups.items()
             if values is not None
         }

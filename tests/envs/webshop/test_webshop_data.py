@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,27 @@ def test_a_shop_in_another_process_is_the_same_one_here(tmp_path: Path) -> None:
         ),
         ("lucene_postings.txt", "#ids a\n#norms 1\n#stats sumTTF 1\n", "are not the 3 products in their order"),
         ("lucene_postings.txt", "hello\n", "not a list of Lucene postings"),
+        (
+            "lucene_postings.txt",
+            "#ids B000000001 B000000002 B000000003\n#norms 1 1 1\n#stats sumTTF 1\ncup\t3:1\n",
+            "lucene_postings.txt: a document's number is not in 0 to 2",
+        ),
+        ("products_3.jsonl.gz", json.dumps(row("b1", "Cup")), "line 1: the ASIN 'b1' is not in upper case"),
+        ("items_ins_v2_3.json", '{"B000000001": null}', "items_ins_v2_3.json: 'B000000001' is no JSON object: None"),
+        (
+            "items_ins_v2_3.json",
+            '{"B000000001": {"attributes": "safe"}}',
+            "items_ins_v2_3.json: 'attributes' of product B000000001 is no list of texts: 'safe'",
+        ),
+        ("items_ins_v2_3.json", f'{{"a": {"9" * 5000}}}', "items_ins_v2_3.json: invalid JSON: Exceeds the limit"),
+        ("title_nouns_3.json", '{"B000000001": [1]}', "title_nouns_3.json: 'B000000001' is no list of texts: [1]"),
+        ("prices_seed1.json", '{"B000000001": "x"}', "prices_seed1.json: 'B000000001' is no number: 'x'"),
+        ("prices_seed1.json", '{"B000000001": null}', "prices_seed1.json: no 'B000000001'"),
+        (
+            "goals_synthetic.jsonl",
+            '{"asin": "B000000001", "goal_options": [5]}\n',
+            "line 1: 'goal_options' of product B000000001 is no list of texts: [5]",
+        ),
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -96,6 +118,7 @@ def test_bad_official_files_and_missing_ones(tmp_path: Path) -> None:
         "row": "element 2: expected a JSON object, not int",
         "empty": "no WebShop products here",
         "missing": "no such file or directory",
+        "x" * 300: "x: cannot be read: File name too long",
     }.items():
         with pytest.raises(ValueError, match=said):
             read_data(tmp_path / name, "synthetic")
@@ -104,6 +127,31 @@ def test_bad_official_files_and_missing_ones(tmp_path: Path) -> None:
         read_data(tmp_path / "alone", "synthetic")
     with pytest.raises(ValueError, match="there are no human goals"):
         read_data(compact(tmp_path / "compact"), "human")
+    for text, said in {
+        "[]": "expected a JSON object, not list",
+        '{"B000000001": 5}': "'B000000001' is no list of JSON objects: 5",
+        '{"B000000001": [{}]}': "no 'instruction' of product B000000001",
+    }.items():
+        write(tmp_path / "alone" / "items_ins_v2_1000.json", "{}")
+        write(tmp_path / "alone" / "items_human_ins.json", text)
+        with pytest.raises(ValueError) as error:
+            read_data(tmp_path / "alone", "human")
+        assert str(error.value) == f"{tmp_path / 'alone' / 'items_human_ins.json'}: {said}"
+
+
+def test_damaged_gzip(tmp_path: Path) -> None:
+    file = compact(tmp_path) / "products_3.jsonl.gz"
+    whole = file.read_bytes()
+    for damaged in (whole[:-20], whole[:12] + bytes(byte ^ 255 for byte in whole[12:20]) + whole[20:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=re.escape(f"{file}: cannot be read: ")):
+            read_data(tmp_path, "synthetic")
+
+
+def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
+    names = {"name": "Cup \ud800", "customization_options": {"Size\udfff": [{"value": "L\ud800"}]}}
+    product = read_data(compact(tmp_path, rows=[ROWS[0] | names]), "synthetic").products[0]
+    assert (product.title, product.options) == ("Cup ?", {"size?": ("l?",)})
 
 
 @pytest.mark.parametrize("chunk", [7, 50, 1000])

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentgym.envs.webshop.analysis import terms
+from agentgym.envs.webshop.analysis import stem, terms
 from agentgym.envs.webshop.goals import NO_LIMIT, split_ranges
 from agentgym.envs.webshop.goals import _limit_above as limit_above
 from agentgym.envs.webshop.index import Index, build
 from agentgym.envs.webshop.matching import normal_color, normal_pair, token_set_ratio
 from agentgym.envs.webshop.pages import parse_action
-from agentgym.envs.webshop.porter import stem
 from agentgym.envs.webshop.product import Goal, Product
 from agentgym.envs.webshop.reward import judge
 
