@@ -41,6 +41,8 @@ class Decision:
     response_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop_reason: StopReason | None = None
+    error: Exception | None = None
+    """What the environment raised when it was asked for its plan: a failure of its own, as in a step."""
 
 
 class Agent(Protocol):
@@ -88,7 +90,7 @@ def planned_action(env: TextEnv) -> str | None:
 
 
 class ExpertAgent:
-    """Plays the environment's own expert, and with probability `noise` a random admissible action.
+    """Plays the environment's own expert, and with probability `noise` a random action (`random_action`).
 
     Where the expert sees no way to success any more, a random action is played: an imperfect
     demonstrator goes on. An environment without an expert raises `NotImplementedError`.
@@ -102,22 +104,25 @@ class ExpertAgent:
 
     def act(self, episodes: Sequence[Episode]) -> list[Decision]:
         """See `Agent.act`."""
-        return [Decision(action=self._choose(episode)) for episode in episodes]
+        return [self._decide(episode) for episode in episodes]
 
-    def _choose(self, episode: Episode) -> str:
-        distribution = self.distribution(episode)
-        return _turn_random(episode).choices(list(distribution), list(distribution.values()))[0]
+    def _decide(self, episode: Episode) -> Decision:
+        try:
+            distribution = self.distribution(episode)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # a search server that is down, say, when the expert asks it
+            return Decision(action="", error=error)
+        return Decision(_turn_random(episode).choices(list(distribution), list(distribution.values()))[0])
 
     def distribution(self, episode: Episode) -> dict[str, float]:
         """The probability of every action that may be played."""
-        actions = list(dict.fromkeys(episode.info.get("admissible_actions", ())))
+        actions = list(dict.fromkeys(episode.info.get("admissible_actions", ()))) or [random_action(episode)]
         expert = planned_action(episode.env)
         if expert is None:
-            actions = actions or [random_action(episode)]
             return dict.fromkeys(actions, 1 / len(actions))
-        noise = self.noise if actions else 0.0
-        distribution = dict.fromkeys(actions, noise / len(actions)) if noise else {}
-        distribution[expert] = distribution.get(expert, 0.0) + 1 - noise
+        distribution = dict.fromkeys(actions, self.noise / len(actions)) if self.noise else {}
+        distribution[expert] = distribution.get(expert, 0.0) + 1 - self.noise
         return distribution
 
 

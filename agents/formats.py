@@ -13,11 +13,13 @@ class Format:
 
     `instructions` is added to the system prompt. `parse` takes a decoded response and returns the action
     for the environment; a response without one gives "", which the environment answers as invalid.
+    `response_form` is the other way round: a shortest response that gives `{action}`.
     """
 
     name: str
     instructions: str
     parse: Callable[[str], str]
+    response_form: str
 
 
 #: With no further mark inside: thinking may have left one open. Forbidding them also keeps the search linear.
@@ -31,11 +33,13 @@ def _tagged_action(response: str) -> str:
 
 
 FORMATS = {
-    "plain": Format("plain", "", str.strip),
+    "plain": Format("plain", "", str.strip, "{action}"),
     "think": Format(
         "think",
         "First think step by step inside <think> </think>. Then give exactly one action inside <action> </action>.",
         _tagged_action,
+        # The thought is the one that IGPO's official code puts before a forced answer.
+        "<think>Now there's enough information to answer.</think><action>{action}</action>",
     ),
 }
 

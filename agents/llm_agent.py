@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentgym.agents.agent import Decision, Episode
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.engines import Engine, Sample, SamplingParams
 from agentgym.agents.formats import Format
-from agentgym.agents.trajectory import StopReason
+from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,7 +40,10 @@ class LLMAgent:
 
     def act(self, episodes: Sequence[Episode]) -> list[Decision]:
         """See `Agent.act`."""
-        prompts = [self._prompt(episode) for episode in episodes]
+        prompts = [
+            self._prompt(episode.env.instructions, episode.trajectory.turns, episode.observation, episode.info)
+            for episode in episodes
+        ]
         longest = self.context_length - self.sampling.max_new_tokens
         fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
         samples = self.engine.generate(
@@ -51,13 +54,21 @@ class LLMAgent:
             decisions[i] = self._decide(prompts[i], sample)
         return decisions
 
-    def _prompt(self, episode: Episode) -> list[int]:
-        instructions = "\n".join(filter(None, [episode.env.instructions, self.format.instructions]))
+    def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
+        """What the agent was shown before each turn, and what it would be shown after the last: tokens.
+
+        `rules`: the environment's instructions. The last is without admissible actions: none is asked for.
+        """
+        turns = trajectory.turns
+        last = self._prompt(rules, turns, trajectory.final_observation, {"task": trajectory.task})
+        return [*(turn.prompt_ids for turn in turns), last]
+
+    def _prompt(self, rules: str, turns: Sequence[Turn], observation: str, info: Mapping[str, Any]) -> list[int]:
+        instructions = "\n".join(filter(None, [rules, self.format.instructions]))
         if instructions not in self._pieces:
             self._pieces[instructions] = ChatPieces(self.tokenizer, instructions)
         pieces = self._pieces[instructions]
-        turns, end = episode.trajectory.turns, pieces.end_of_turn_id
-        return self.context.prompt(pieces, turns, episode.observation, end, episode.info)
+        return self.context.prompt(pieces, turns, observation, pieces.end_of_turn_id, info)
 
     def _decide(self, prompt: list[int], sample: Sample) -> Decision:
         response = self.tokenizer.decode(sample.ids, skip_special_tokens=True)

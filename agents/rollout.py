@@ -39,7 +39,15 @@ class EpisodeSpec:
 def start_episode(env: TextEnv, spec: EpisodeSpec) -> Episode:
     """Reset `env` to the task of `spec` and open the trajectory."""
     observation, info = env.reset(seed=spec.seed)
-    trajectory = Trajectory(spec.env_id, spec.seed, spec.group, info["task_id"], info["task_type"])
+    trajectory = Trajectory(
+        spec.env_id,
+        spec.seed,
+        spec.group,
+        info["task_id"],
+        info["task_type"],
+        task=info.get("task", ""),
+        answers=list(info.get("answers", ())),
+    )
     return Episode(env, trajectory, observation, info, spec.sampling_seed)
 
 
@@ -117,6 +125,8 @@ class _Waves:
                 self._end(index, decision.stop_reason)
                 continue
             try:
+                if decision.error is not None:
+                    raise decision.error
                 stop_reason = play_turn(episode, decision)
             except Exception as error:
                 del self.live[index]

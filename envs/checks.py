@@ -107,7 +107,7 @@ def _global_random_state() -> bytes:
 
 
 def check_attributes(subject: Subject) -> None:
-    """`instructions`, `task_types`, `splits` and `max_turns` are there, and of the right types."""
+    """`instructions`, `task_types`, `splits`, `answer_form` and `max_turns` are there, and of the right types."""
     env = subject.new()
     _expect(isinstance(env, TextEnv), "a TextEnv", _Words(type(env).__name__))
     instructions = getattr(env, "instructions", None)
@@ -116,6 +116,8 @@ def check_attributes(subject: Subject) -> None:
         value = getattr(env, name, None)
         correct = isinstance(value, tuple) and value and all(isinstance(item, str) for item in value)
         _expect(correct, f"{name} to be a tuple of strings, not empty", value)
+    form = getattr(env, "answer_form", None)
+    _expect(isinstance(form, str) and form.count("{answer}") == 1, "answer_form to be text with one {answer}", form)
     _expect(type(env.max_turns) is int and env.max_turns > 0, "max_turns to be an int above 0", env.max_turns)
     _expect(env.split in env.splits, f"the default split among {env.splits}", env.split)
 

@@ -107,6 +107,8 @@ class TextEnv(gymnasium.Env[str, str]):
     """Every value that `info["task_type"]` may take."""
     splits: tuple[str, ...] = SPLITS
     """The splits this environment has. No task is in two of them."""
+    answer_form: str = "{answer}"
+    """Where `info` has `answers`: how one of them is given as an action."""
     data_source: str = "builtin"
     """Where the tasks come from: "builtin", or the path that was given as `data`."""
 

@@ -58,7 +58,11 @@ def build_sequences(trajectories: Sequence[Trajectory]) -> SequenceBatch:
 
     Raises `ValueError` for a response without a prompt: its first token was sampled from nothing.
     """
-    laid_out = [sequence for trajectory in trajectories for sequence in _sequences_of(trajectory)]
+    return share_sequences([sequence for trajectory in trajectories for sequence in _sequences_of(trajectory)])
+
+
+def share_sequences(laid_out: Sequence[TokenSequence]) -> SequenceBatch:
+    """The batch of these sequences, in their order, with those kept once that differ in nothing a model reads."""
     kept: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     order = [kept.setdefault((sequence.context, sequence.sampled), len(kept)) for sequence in laid_out]
     first = dict(zip(reversed(order), reversed(laid_out), strict=True))

@@ -21,6 +21,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from transformers import get_scheduler
 
+from agentgym.agents.answers import forced_answers
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, adapter_merged
 from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
@@ -35,6 +36,7 @@ from agentgym.trainers.losses.regularisers import EntropyHistory
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.scoring import log_probabilities
 from agentgym.trainers.sequences import SequenceBatch
+from agentgym.trainers.signals.answers import ANSWER_SIGNALS, answer_signals
 from agentgym.trainers.signals.computed import TOKEN_SIGNALS, check_provided, compute_signals, entropy_by_turn
 from agentgym.trainers.token_data import TokenCredit, TokenData
 from agentgym.trainers.update import Past, accumulate_gradient, sum_gradients, with_statistics
@@ -99,7 +101,12 @@ class Trainer:
         self.objective = Objective.of(config)
         self.entropy_history = EntropyHistory()
         self.temperature = agent.sampling.temperature or 1.0
-        self.max_tokens = make_env().max_turns * agent.sampling.max_new_tokens
+        env = make_env()
+        self.rules, self.answer_form = env.instructions, env.answer_form
+        self.max_tokens = env.max_turns * agent.sampling.max_new_tokens
+        if not set(ANSWER_SIGNALS).isdisjoint(self.needs) and not env.reset(seed=0)[1].get("answers"):
+            raise ValueError(f"{config.credit} needs the true answer's probability, and {env_id} tells no answers")
+        env.close()
         self.step = 0
         """Finished steps."""
         self.stop_requested = False
@@ -199,7 +206,15 @@ class Trainer:
         )
         if smoothing:
             self.entropy_history.append(gather_object([entropy_by_turn(own, computed["entropy_K"])]))
-        return replace(own, signals={**own.signals, **{name: computed[name] for name in needed}})
+        if answers := {name for name in self.needs if name in ANSWER_SIGNALS}:
+            forced = [forced_answers(self.agent, each, self.rules, self.answer_form) for each in trajectories]
+            computed |= answer_signals(
+                self.model,
+                forced,
+                max_tokens=self.config.max_tokens_per_micro_batch,
+                temperature=self.temperature,
+            )
+        return replace(own, signals={**own.signals, **{name: computed[name] for name in needed | answers}})
 
     def minibatches(self, experience: Experience) -> Iterator[TokenData]:
         """This process's share of each optimizer step: whole groups, dealt out alike in every process."""

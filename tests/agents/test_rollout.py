@@ -227,6 +227,20 @@ def test_two_failures_are_an_env_error_and_nobody_elses(where: str, caplog: pyte
     assert "stairs, seed 2: KeyError: 'bug 0' again; the episode is excluded" in caplog.text
 
 
+def test_an_expert_that_fails_ends_its_episode_alone() -> None:
+    class Unreachable(Stairs):
+        def expert(self) -> str:
+            if self.top == 1:
+                raise OSError("no answer from the server")
+            return super().expert()
+
+    played = play(ExpertAgent(), Unreachable, specs(12))
+    failed = [trajectory for trajectory in played if trajectory.stop_reason is StopReason.ENV_ERROR]
+    assert 0 < len(failed) < len(played)
+    assert all(trajectory.error == "OSError: no answer from the server" for trajectory in failed)
+    assert all(trajectory.success for trajectory in played if trajectory not in failed)
+
+
 def test_failures_to_make_an_environment_are_failures_too() -> None:
     attempts = iter([None, OSError("port in use"), None])
 

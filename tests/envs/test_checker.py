@@ -86,6 +86,11 @@ def edited(**changes: Any) -> Callable[[Walk], dict[str, Any]]:
 # attributes
 
 
+@broken("attributes", r"expected answer_form to be text with one \{answer\}, received 'answer'")
+class AnswersInNoForm(Walk):
+    answer_form = "answer"
+
+
 @broken("attributes", r"expected instructions in words, received '  '")
 class BlankInstructions(Walk):
     instructions = "  "

@@ -26,6 +26,8 @@ SIGNALS: dict[str, str] = {
     # The answer's probability
     "answer_logprob_T": "mean log-probability of the ground-truth answer's tokens before each turn",
     "final_answer_logprob_N": "mean log-probability of the ground-truth answer's tokens after the last turn",
+    "answer_prob_T": "exp of `answer_logprob_T`: the geometric mean of the probabilities of the answer's tokens",
+    "final_answer_prob_N": "exp of `final_answer_logprob_N`",
     # Critics
     "value_T": "critic's value of the situation before each turn",
     "value_K": "critic's value of the situation before each token",

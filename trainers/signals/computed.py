@@ -19,6 +19,7 @@ from agentgym.trainers.batch import FloatArray, TurnBatch
 from agentgym.trainers.scoring import Reading, logp_of_token, read_tokens
 from agentgym.trainers.sequences import build_sequences
 from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.signals.answers import ANSWER_SIGNALS
 from agentgym.trainers.signals.entropy import entropy, sum_pi_squared
 
 
@@ -39,7 +40,7 @@ TOKEN_SIGNALS: dict[str, TokenSignal] = {
     "sum_pi_squared_K": TokenSignal(sum_pi_squared),
     "reference_logprob_K": TokenSignal(logp_of_token, reference=True),
 }
-"""The signals that can be computed, by their name in `SIGNALS`."""
+"""The signals of tokens that can be computed, by their name in `SIGNALS`; those of answers are in `answers`."""
 
 
 def compute_signals(
@@ -64,7 +65,7 @@ def compute_signals(
 def check_provided(needs: Iterable[str], scheme: str) -> None:
     """Raises `ValueError` in one line if a scheme needs what training does not provide."""
     for need in needs:
-        if need not in TOKEN_SIGNALS and not any(fnmatchcase(need, told) for told in TOLD):
+        if need not in (*TOKEN_SIGNALS, *ANSWER_SIGNALS) and not any(fnmatchcase(need, told) for told in TOLD):
             meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
             raise ValueError(
                 f"{scheme} needs {need!r}{meaning}, which training does not compute: give it to `agentgym credit` in "
