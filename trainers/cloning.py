@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
@@ -13,7 +14,7 @@ from agentgym.agents.agent import Decision, ExpertAgent, planned_action
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
 from agentgym.envs import TextEnv
-from agentgym.trainers.sequences import TokenSequence, sampled_logits
+from agentgym.trainers.sequences import TokenSequence, micro_batches, sampled_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,30 @@ def _lay_out(choices: Sequence[_Choice]) -> Demonstration:
     return Demonstration(TokenSequence((*last.prompt, *last.response), tuple(sampled)), first_token)
 
 
-def cloning_loss(model: torch.nn.Module, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
+def cloning_loss(
+    model: torch.nn.Module, demonstrations: Sequence[Demonstration], observation_weight: float = 0.0
+) -> torch.Tensor:
     """Cross-entropy to the demonstrator, averaged over response tokens.
 
     The first token of a response is compared with the whole distribution it was drawn from: its sample
     would have the same mean and only add noise. Later tokens are compared with the ones played.
+
+    `observation_weight` adds as much of the cross-entropy of all other tokens, averaged too: a model that is made
+    from nothing learns its world's words, and to copy names, sooner from the whole text than from responses alone.
     """
     sequences = [demonstration.sequence for demonstration in demonstrations]
-    logits, tokens = sampled_logits(model, sequences)
+    if not observation_weight:
+        return _cross_entropy(*sampled_logits(model, sequences), demonstrations)
+    whole = [TokenSequence(sequence.ids, tuple(range(1, sequence.sampled[-1] + 1))) for sequence in sequences]
+    logits, tokens = sampled_logits(model, whole)
+    responses = [np.isin(all_.sampled, sequence.sampled) for all_, sequence in zip(whole, sequences, strict=True)]
+    is_response = torch.from_numpy(np.concatenate(responses)).to(logits.device)
+    loss = _cross_entropy(logits[is_response], tokens[is_response], demonstrations)
+    return loss + observation_weight * F.cross_entropy(logits[~is_response], tokens[~is_response])
+
+
+def _cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
+    """Of the demonstrations' responses, all their tokens one after the other."""
     target = torch.zeros_like(logits).scatter_(1, tokens[:, None], 1.0)
     start = 0
     for demonstration in demonstrations:
@@ -123,17 +140,29 @@ def clone(
     num_steps: int,
     warmup_steps: int = 100,
     weight_decay: float = 0.01,
+    observation_weight: float = 0.0,
+    max_tokens: int = 4096,
 ) -> Iterator[float]:
-    """Train `model` on `num_steps` batches with AdamW and a cosine schedule; yield every batch's loss."""
+    """Train `model` on `num_steps` batches with AdamW and a cosine schedule; yield every batch's loss.
+
+    A batch passes in micro-batches of at most `max_tokens` tokens, padding counted, each weighted by its share of the
+    response tokens.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
     schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps, num_steps)
     model.train()
     for _, demonstrations in zip(range(num_steps), batches, strict=False):
-        loss = cloning_loss(model, demonstrations)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        response_tokens = sum(len(demonstration.sequence.sampled) for demonstration in demonstrations)
+        batch_loss = 0.0
+        for chosen in micro_batches([demonstration.sequence for demonstration in demonstrations], max_tokens):
+            part = [demonstrations[i] for i in chosen]
+            share = sum(len(demonstration.sequence.sampled) for demonstration in part) / response_tokens
+            loss = share * cloning_loss(model, part, observation_weight)
+            loss.backward()  # type: ignore[no-untyped-call]
+            batch_loss += loss.item()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
         schedule.step()
-        yield loss.item()
+        yield batch_loss
