@@ -1,7 +1,7 @@
 # Needs Python ≥ 3.11 and make. `make` alone lists what can be made.
 #
 #   PYTHON=…  the Python that .venv is made with; by default the first fit one of those on the PATH
-#   EXTRAS=…  the optional parts to install: dev,scienceworld,smollm2,tensorboard,textworld,wandb; by default dev
+#   EXTRAS=…  the optional parts: dev,parquet,scienceworld,smollm2,tensorboard,textworld,wandb; by default dev
 #   ARGS=…    more arguments for the command, as in: make test ARGS="-k sokoban"
 
 SHELL := bash
@@ -44,7 +44,7 @@ types: $(full) ## mypy, strict
 	@cd build/types/agentgym && ln -s ../../../envs ../../../agents ../../../trainers ../../../agentgym/* .
 	@$(bin)/mypy
 
-tiny-model: $(core) ## Train a built-in tiny model anew: ARGS=tiny (the default) or ARGS=tiny-household
+tiny-model: $(core) ## Train a built-in tiny model anew: ARGS=tiny (the default), tiny-household, tiny-searcher or tiny-shopper
 	@$(bin)/python -m agentgym.trainers.tiny_model $(ARGS)
 
 bench: $(full) build/peers/.installed ## Time agentgym beside other libraries, which get an environment of their own

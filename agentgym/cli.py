@@ -287,11 +287,11 @@ def serve_retriever(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
 ) -> None:
     """Serve a retriever for agentgym/SearchQA-v0 in Search-R1's protocol, until Ctrl-C."""
-    from agentgym.envs.search_qa.retrievers import make_retriever
+    from agentgym.envs.search_qa.retrievers import LocalRetriever
     from agentgym.retriever_server import open_passages, serve
 
     with _clear_errors():
-        found = make_retriever(retriever, open_passages(data, corpus))
+        found = LocalRetriever(retriever, open_passages(data, corpus))
         try:
             serve(found, host, port, on_ready=lambda url: _messages.print(f"serving {url} (Ctrl-C ends it)"))
         except KeyboardInterrupt:
