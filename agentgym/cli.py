@@ -133,6 +133,7 @@ def play(
     agent: Annotated[Player, typer.Option(help="Who plays.")] = Player.human,
     seed: Annotated[int, typer.Option(min=0, help="The task.")] = 0,
     split: str = "train",
+    env_kwargs: Annotated[str, typer.Option(help="The environment's constructor arguments, as YAML.")] = "{}",
 ) -> None:
     """Play an episode in the terminal."""
     from agentgym.agents.agent import ExpertAgent, HumanAgent, RandomAgent
@@ -144,12 +145,15 @@ def play(
         Player.expert: ExpertAgent,
     }
     with _clear_errors():
-        world = make(env, split=split)
+        world = make(env, split=split, **_mapping(env_kwargs))
     try:
         _play_episode(world, env, seed, players[agent]())
     except (EOFError, KeyboardInterrupt):
         _messages.print("\nstopped")
         raise typer.Exit(130) from None
+    except OSError as error:  # a search server that is down
+        _messages.print(f"error: the environment failed: {error}", style="bold red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
 
 
 def _play_episode(world: TextEnv, env_id: str, seed: int, player: Agent) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agentgym.agents.trajectory import StopReason, Trajectory
-from agentgym.envs import TextEnv
+from agentgym.envs import NoPlanError, TextEnv
 
 
 @dataclass(slots=True)
@@ -83,9 +83,7 @@ def planned_action(env: TextEnv) -> str | None:
     """
     try:
         return env.expert()
-    except NotImplementedError:  # a RuntimeError too, but not for want of a plan
-        raise
-    except RuntimeError:
+    except NoPlanError:
         return None
 
 

@@ -57,10 +57,13 @@ class LLMAgent:
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
         """What the agent was shown before each turn, and what it would be shown after the last: tokens.
 
-        `rules`: the environment's instructions. The last is without admissible actions: none is asked for.
+        `rules`: the environment's instructions. The last is without admissible actions, for none is asked for; and
+        without the observation that ends an episode ("Your answer is right."), which no agent ever sees.
         """
         turns = trajectory.turns
-        last = self._prompt(rules, turns, trajectory.final_observation, {"task": trajectory.task})
+        was_cut_off = trajectory.stop_reason in (StopReason.MAX_TURNS, StopReason.CONTEXT_OVERFLOW)
+        observation = trajectory.final_observation if was_cut_off else ""
+        last = self._prompt(rules, turns, observation, {"task": trajectory.task})
         return [*(turn.prompt_ids for turn in turns), last]
 
     def _prompt(self, rules: str, turns: Sequence[Turn], observation: str, info: Mapping[str, Any]) -> list[int]:

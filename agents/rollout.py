@@ -125,8 +125,6 @@ class _Waves:
                 self._end(index, decision.stop_reason)
                 continue
             try:
-                if decision.error is not None:
-                    raise decision.error
                 stop_reason = play_turn(episode, decision)
             except Exception as error:
                 del self.live[index]
@@ -169,7 +167,12 @@ class _Waves:
 
 
 def play_turn(episode: Episode, decision: Decision) -> StopReason | None:
-    """Give the decision to the environment and record the turn; return why the episode ended, if it did."""
+    """Give the decision to the environment and record the turn; return why the episode ended, if it did.
+
+    Raises what the environment raises, now or when the decision was made (`Decision.error`).
+    """
+    if decision.error is not None:
+        raise decision.error
     turn = Turn(
         observation=episode.observation,
         state_key=episode.info["state_key"],

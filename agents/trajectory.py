@@ -66,10 +66,6 @@ class Trajectory:
     """Episodes of one group share the task and are compared with one another."""
     task_id: str
     task_type: str
-    task: str = ""
-    """`info["task"]` of the first moment: what was asked, where the environment says it."""
-    answers: list[str] = field(default_factory=list)
-    """`info["answers"]`: the ground truth, where the environment tells it. The agent is not shown it."""
     turns: list[Turn] = field(default_factory=list)
     stop_reason: StopReason | None = None
     success: bool = False
@@ -77,6 +73,10 @@ class Trajectory:
     final_observation: str = ""
     error: str | None = None
     """The technical failure behind `StopReason.ENV_ERROR`."""
+    task: str = ""
+    """`info["task"]` of the first moment: what was asked, where the environment says it."""
+    answers: list[str] = field(default_factory=list)
+    """`info["answers"]`: the ground truth, where the environment tells it. The agent is not shown it."""
 
     @property
     def total_reward(self) -> float:

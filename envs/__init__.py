@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from agentgym.envs.registration import BUILTIN, make, register, registered
-from agentgym.envs.text_env import Info, NotInstalledError, TextEnv, TextSpace
+from agentgym.envs.text_env import Info, NoPlanError, NotInstalledError, TextEnv, TextSpace
 
 if TYPE_CHECKING:
     from agentgym.envs.alfworld.env import AlfworldEnv
@@ -27,6 +27,7 @@ __all__ = [
     "DiscreteTextEnv",
     "FrozenLakeEnv",
     "Info",
+    "NoPlanError",
     "NotInstalledError",
     "ScienceWorldEnv",
     "SearchQaEnv",

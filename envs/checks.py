@@ -24,7 +24,7 @@ from gymnasium.utils.env_checker import check_env
 
 from agentgym.envs.hostile import HOSTILE_ACTIONS
 from agentgym.envs.replay import Turn, episode, first_difference, play, reset, step
-from agentgym.envs.text_env import TextEnv
+from agentgym.envs.text_env import NoPlanError, TextEnv
 
 
 @dataclass
@@ -81,7 +81,7 @@ def _expert(env: TextEnv) -> str | None:
     """The expert's action, or None where there is no expert or it knows no way."""
     try:
         return env.expert()
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, NoPlanError):
         return None
 
 
@@ -488,8 +488,8 @@ def _has_no_expert(subject: Subject) -> bool:
         env.expert()
     except NotImplementedError:
         return True
-    except RuntimeError as error:
-        _fail("expert() to know a way at the start", _Words(f"RuntimeError: {error}"))
+    except NoPlanError as error:
+        _fail("expert() to know a way at the start", _Words(f"NoPlanError: {error}"))
     return False
 
 

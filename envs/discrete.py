@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.envs.splits import split_of
-from agentgym.envs.text_env import TextEnv, TextSpace
+from agentgym.envs.text_env import NoPlanError, TextEnv, TextSpace
 
 Discrete: TypeAlias = gymnasium.Env[Any, Any]
 
@@ -147,7 +147,7 @@ class DiscreteTextEnv(TextEnv):
         if not hasattr(world, "P"):
             raise NotImplementedError(f"{type(world).__name__} has no transition table P to plan with")
         if self._over:
-            raise RuntimeError("the episode has not begun or is over")
+            raise NoPlanError("the episode has not begun or is over")
         if self._policy is None:
             self._policy = best_actions(world.P)
         return self.actions[int(self._policy[int(world.s)])]

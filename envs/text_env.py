@@ -23,6 +23,10 @@ class NotInstalledError(ValueError):
     """An environment cannot be made for want of a package or a program; the message says which, and how to get it."""
 
 
+class NoPlanError(RuntimeError):
+    """From where the environment is, its expert knows no way to success."""
+
+
 class Info(TypedDict):
     """What `reset` and `step` return as `info`."""
 
@@ -146,7 +150,7 @@ class TextEnv(gymnasium.Env[str, str]):
     def expert(self) -> str:
         """A good next action in the present state, found by planning.
 
-        Raises `NotImplementedError` where an environment has no expert, and `RuntimeError` where no plan
+        Raises `NotImplementedError` where an environment has no expert, and `NoPlanError` where no plan
         leads to success any more.
         """
         raise NotImplementedError(f"{type(self).__name__} has no expert")

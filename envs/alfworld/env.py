@@ -23,7 +23,7 @@ from agentgym.envs.alfworld.official_files import logic_beside, read_logic
 from agentgym.envs.alfworld.planner import plan
 from agentgym.envs.alfworld.state import State
 from agentgym.envs.alfworld.textworld_engine import TextworldEngine
-from agentgym.envs.text_env import TextEnv
+from agentgym.envs.text_env import NoPlanError, TextEnv
 from agentgym.envs.user_path import user_path
 
 EngineName = Literal["native", "textworld"]
@@ -197,13 +197,13 @@ class AlfworldEnv(TextEnv):
     def expert(self) -> str:
         """The next command of a plan with the fewest commands, found by search (`planner.plan`).
 
-        Raises `RuntimeError` when the goal cannot be reached: the game lacks what it takes, or the object in
+        Raises `NoPlanError` when the goal cannot be reached: the game lacks what it takes, or the object in
         hand fits nowhere.
         """
         state = self._engine.state
         if state not in self._plan:
             steps = plan(self._game, state)
             if steps is None:
-                raise RuntimeError(f"{self._game.id} cannot be solved from here: there is no next command")
+                raise NoPlanError(f"{self._game.id} cannot be solved from here: there is no next command")
             self._plan.update(steps or [(state, "look")])  # the goal holds from the start: any turn ends it
         return self._plan[state]

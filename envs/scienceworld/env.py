@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from agentgym.envs.text_env import NotInstalledError, TextEnv
+from agentgym.envs.text_env import NoPlanError, NotInstalledError, TextEnv
 
 if TYPE_CHECKING:
     from agentgym.envs.scienceworld.simulator import Situation
@@ -193,16 +193,16 @@ class ScienceWorldEnv(TextEnv):
         """The next action of the simulator's own solution (its "gold path").
 
         Inputs that the simulator did not understand have changed nothing and are forgiven. Raises
-        `RuntimeError` where any other action is not that of the solution: the simulator has no second one.
+        `NoPlanError` where any other action is not that of the solution: the simulator has no second one.
         """
         if self._over:
-            raise RuntimeError("the episode has not begun or is over")
+            raise NoPlanError("the episode has not begun or is over")
         gold = self._engine.gold_path(self._game, 10 * self.time_limit)
         done = len(self._understood)
         if self._understood != gold[:done]:
-            raise RuntimeError("the agent has left the simulator's only solution: there is no next action")
+            raise NoPlanError("the agent has left the simulator's only solution: there is no next action")
         if done == len(gold):
-            raise RuntimeError(f"the simulator's own solution of {self._game.task} ended without success")
+            raise NoPlanError(f"the simulator's own solution of {self._game.task} ended without success")
         return gold[done]
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from agentgym.envs.search_qa.passages import Passage, Retriever, information
 from agentgym.envs.search_qa.questions import Question, QuestionSource
 from agentgym.envs.search_qa.retrievers import BM25, make_retriever
 from agentgym.envs.search_qa.scoring import exact_match, f1
-from agentgym.envs.text_env import TextEnv
+from agentgym.envs.text_env import NoPlanError, TextEnv
 from agentgym.envs.user_path import user_path
 
 Reward = Literal["em", "f1"]
@@ -142,14 +142,14 @@ class SearchQaEnv(TextEnv):
         """Search for each supporting passage that was not read yet, in the order of the hops; then the answer.
 
         It asks the retriever itself which of a few queries finds the passage. Where the supporting passages are not
-        known, it searches for the question once. Raises `RuntimeError` if no query finds a passage, or if it is too
+        known, it searches for the question once. Raises `NoPlanError` if no query finds a passage, or if it is too
         late for a search: an answer that was not read would be no example.
         """
         missing = [passage for passage in self._question.supporting if passage.key not in self._read]
         if not self._question.supporting and not self._searched:
             return f"<search> {self._question.text} </search>"
         if missing and self.turn + 1 >= self.max_turns:
-            raise RuntimeError(f"{self._question.id}: no turn is left to search for {missing[0].title!r}")
+            raise NoPlanError(f"{self._question.id}: no turn is left to search for {missing[0].title!r}")
         queries = [self._query_for(passage) for passage in missing]
         if queries:
             return f"<search> {queries[0]} </search>"
@@ -165,7 +165,7 @@ class SearchQaEnv(TextEnv):
                 continue
             if any(hit.passage == passage for hit in self._retriever.search(understood.text, self.top_k)):
                 return understood.text
-        raise RuntimeError(f"{self._question.id}: no query finds {passage.title!r}")
+        raise NoPlanError(f"{self._question.id}: no query finds {passage.title!r}")
 
 
 def open_source(data: str | Path, corpus: str | Path | None = None) -> QuestionSource:

@@ -19,7 +19,7 @@ from agentgym.envs.sokoban.generator import generate_level
 from agentgym.envs.sokoban.level import Level, board_text
 from agentgym.envs.sokoban.solver import solve
 from agentgym.envs.splits import split_of
-from agentgym.envs.text_env import SPLITS, TextEnv
+from agentgym.envs.text_env import SPLITS, NoPlanError, TextEnv
 
 ACTIONS = ("up", "down", "left", "right")
 _DIRECTION = {action: index for index, action in enumerate(ACTIONS)}
@@ -159,14 +159,14 @@ class SokobanEnv(TextEnv):
     def expert(self) -> str:
         """The next move of a plan with the fewest moves, found by search (`solver.solve`).
 
-        Raises `RuntimeError` when the boxes can no longer be brought onto the targets.
+        Raises `NoPlanError` when the boxes can no longer be brought onto the targets.
         """
         state = self._boxes, self._player
         if state not in self._plan:
             plan = solve(self._level, *state)
             if not plan:
                 reason = "is solved" if plan == () else "cannot be solved any more"
-                raise RuntimeError(f"the board {reason}: there is no next move")
+                raise NoPlanError(f"the board {reason}: there is no next move")
             for action in plan:
                 self._plan[state] = action
                 state = move(self._level, *state, _DIRECTION[action])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from agentgym.envs.sokoban.level import Level
+from agentgym.envs.text_env import NoPlanError
 
 #: With more boxes the bound is the sum of the distances to each box's nearest target: still admissible, and
 #: cheap where a matching (exponential here) is not.
@@ -20,7 +21,7 @@ _MAX_MATCHED_BOXES = 6
 _State = tuple[int, int]  # the boxes' bits, the player's bit
 
 
-class SearchLimitExceeded(RuntimeError):  # noqa: N818 - the name says what happened, as StopIteration's does
+class SearchLimitExceeded(NoPlanError):  # noqa: N818 - the name says what happened, as StopIteration's does
     """The search for a plan was given up: neither a plan nor a proof that there is none was found."""
 
 

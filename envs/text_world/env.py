@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agentgym.envs.text_env import SPLITS, NotInstalledError, TextEnv
+from agentgym.envs.text_env import SPLITS, NoPlanError, NotInstalledError, TextEnv
 from agentgym.envs.text_world.process import worker
 from agentgym.envs.text_world.source import BadGameError, FileSource, GeneratedSource, Source, read_games
 
@@ -161,16 +161,16 @@ class TextWorldEnv(TextEnv):
     def expert(self) -> str:
         """The next command of the policy that TextWorld keeps up to date for its own games.
 
-        Raises `NotImplementedError` for a game without a .json of TextWorld's, and `RuntimeError` where the
+        Raises `NotImplementedError` for a game without a .json of TextWorld's, and `NoPlanError` where the
         game is over or cannot be won any more.
         """
         if self._over:
-            raise RuntimeError("the episode has not begun or is over")
+            raise NoPlanError("the episode has not begun or is over")
         policy = self._now["policy"]
         if policy is None:
             raise NotImplementedError(f"{self.data_source} has no .json of TextWorld's, thus no expert")
         if not policy:
-            raise RuntimeError("TextWorld knows no way to win this game any more")
+            raise NoPlanError("TextWorld knows no way to win this game any more")
         return str(policy[0])
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from agentgym.envs.text_env import TextEnv
+from agentgym.envs.text_env import NoPlanError, TextEnv
 from agentgym.envs.user_path import user_path
 from agentgym.envs.webshop import builtin
 from agentgym.envs.webshop.data import GoalKind
@@ -148,10 +148,10 @@ class WebShopEnv(TextEnv):
 
         On the genuine products some synthetic goals cannot be solved: no purchase scores 1, since the reward does
         not see the option that was named. There the expert makes the best purchase that there is. Raises
-        `RuntimeError` once the episode is over.
+        `NoPlanError` once the episode is over.
         """
         if self._session.verdict is not None:
-            raise RuntimeError("the purchase is made: there is no next action")
+            raise NoPlanError("the purchase is made: there is no next action")
         if self._purchase is None:
             self._purchase = best_purchase(self._shop, self._session.goal)
         return next_action(self._shop, self._session, self._purchase)

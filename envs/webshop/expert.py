@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product as combinations
 
+from agentgym.envs.text_env import NoPlanError
 from agentgym.envs.webshop.pages import BUY, NEXT, PREVIOUS, RESULTS_PER_PAGE, SUB_PAGES, parse_action
 from agentgym.envs.webshop.product import Goal, Product
 from agentgym.envs.webshop.reward import judge, options_met
@@ -108,7 +109,7 @@ def best_query(shop: Shop, goal: Goal, purchase: Purchase) -> str:
     queries = _queries(goal, shop.product(purchase.asin))
     best = min(queries, key=lambda query: _rank(shop, query, wanted) // RESULTS_PER_PAGE)
     if _rank(shop, best, wanted) == len(shop.products):
-        raise RuntimeError(f"no search finds the product {purchase.asin}")
+        raise NoPlanError(f"no search finds the product {purchase.asin}")
     return best
 
 

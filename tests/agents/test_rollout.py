@@ -20,7 +20,7 @@ from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, stop_token_ids
 from agentgym.agents.rollout import EpisodeSpec, GroupError, check_groups, play
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
-from agentgym.envs import TextEnv, make
+from agentgym.envs import NoPlanError, TextEnv, make
 
 
 class Stairs(TextEnv):
@@ -62,7 +62,7 @@ class Stairs(TextEnv):
 
     def expert(self) -> str:
         if self.step_number > 0 and not self.listed:
-            raise RuntimeError("too tired")
+            raise NoPlanError("too tired")
         return "climb"
 
     def close(self) -> None:
