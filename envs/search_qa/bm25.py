@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import bm25s
 import numpy as np
 from bm25s.stopwords import STOPWORDS_EN
 
-from agentgym.envs.cache_directory import cache_directory
-from agentgym.envs.search_qa.cache import index_name, store
+from agentgym.envs.index_cache import cached
 from agentgym.envs.search_qa.passages import Hit, Passage
 
 K1, B = 1.2, 0.75
 """BM25's parameters: Lucene's defaults."""
 
-_TOKENIZATION = 1  # part of the index's name: to be raised when `tokenize` changes
+_TOKENIZATION = 1  # part of what the index is made from: to be raised when `tokenize` changes
 _WORD = re.compile(r"\w+")
 _STOPWORDS = frozenset(STOPWORDS_EN)
-
-_logger = logging.getLogger(__name__)
 
 
 def tokenize(text: str) -> list[str]:
@@ -43,7 +40,14 @@ class Bm25Retriever:
         Raises `ValueError` if no passage has a word to search for.
         """
         self._passages = passages
-        self._index: Any = _load_or_build(passages)
+        settings = map(str, (bm25s.__version__, _TOKENIZATION, K1, B))
+        self._index: Any = cached(
+            "bm25",
+            (*settings, *(passage.contents for passage in passages)),
+            make=lambda: _build(passages),
+            save=bm25s.BM25.save,
+            load=partial(bm25s.BM25.load, mmap=True),
+        )
 
     def search(self, query: str, top_k: int) -> list[Hit]:
         """See `Retriever`. A passage without any word of the query is never found."""
@@ -68,18 +72,10 @@ def best(scores: np.ndarray, top_k: int) -> list[int]:
     return [int(index) for index in candidates[order[:top_k]]]
 
 
-def _load_or_build(passages: Sequence[Passage]) -> Any:
-    name = index_name("bm25", passages, bm25s.__version__, _TOKENIZATION, K1, B)
-    try:
-        return bm25s.BM25.load(cache_directory() / name, mmap=True)
-    except FileNotFoundError:
-        pass  # not built yet
-    except Exception as error:  # bm25s checks nothing: a damaged file fails in whatever it is used for first
-        _logger.warning("the index %s is damaged and is built anew: %s", cache_directory() / name, error)
+def _build(passages: Sequence[Passage]) -> Any:
     words = [tokenize(passage.contents) for passage in passages]
     if not any(words):
         raise ValueError(f"there is nothing to search: no word in any of the {len(passages)} passages")
     index = bm25s.BM25(k1=K1, b=B, method="lucene")
     index.index(words, show_progress=False)
-    store(name, index.save)
     return index

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agentgym.envs.cache_directory import cache_directory
+from agentgym.envs.index_cache import cached
 from agentgym.envs.search_qa.bm25 import best
-from agentgym.envs.search_qa.cache import index_name, store
 from agentgym.envs.search_qa.passages import Hit, Passage
 from agentgym.envs.text_env import NotInstalledError
 
@@ -82,26 +81,24 @@ class DenseRetriever:
         """Load the vectors from the cache, or compute them (6,000 passages with MiniLM: minutes on one core)."""
         self._passages = passages
         self._encoder = SentenceEncoder(directory)
-        self._vectors = self._load_or_encode(directory)
+        weights = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in directory.iterdir())
+        texts = [f"{passage.title}\n{passage.text}" for passage in passages]
+        self._vectors: np.ndarray = cached(
+            "dense",
+            (repr(weights), *texts),
+            make=lambda: self._encode(texts),
+            save=lambda vectors, folder: np.save(folder / _VECTORS, vectors),
+            load=lambda folder: np.asarray(np.load(folder / _VECTORS, mmap_mode="r")),
+        )
 
     def search(self, query: str, top_k: int) -> list[Hit]:
         """See `Retriever`. There is always a nearest passage, however far."""
         scores = self._vectors @ self._encoder.encode([query])[0]
         return [Hit(self._passages[i], float(scores[i])) for i in best(scores, top_k)]
 
-    def _load_or_encode(self, directory: Path) -> np.ndarray:
-        weights = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in directory.iterdir())
-        name = index_name("dense", self._passages, weights)
-        path = cache_directory() / name / _VECTORS
-        try:
-            return np.asarray(np.load(path, mmap_mode="r"))
-        except FileNotFoundError:
-            _logger.info("encoding %d passages with %s", len(self._passages), directory)
-        except (OSError, EOFError, ValueError) as error:
-            _logger.warning("the index %s is damaged and is built anew: %s", path, error)
-        vectors = self._encoder.encode([f"{passage.title}\n{passage.text}" for passage in self._passages])
-        store(name, lambda folder: np.save(folder / _VECTORS, vectors))
-        return vectors
+    def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        _logger.info("encoding %d passages", len(texts))
+        return self._encoder.encode(texts)
 
 
 def _read_modules(directory: Path) -> tuple[str, bool, int | None]:

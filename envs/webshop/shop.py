@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.envs.webshop import pages
-from agentgym.envs.webshop.cache import cached
+from agentgym.envs.webshop.cache import cached_postings
 from agentgym.envs.webshop.data import DataSet, GoalKind, read_data, read_postings
 from agentgym.envs.webshop.index import Index, build, query_key
 from agentgym.envs.webshop.pages import Page, parse_action
@@ -36,11 +36,11 @@ class Shop:
         asins = [product.asin for product in data.products]
         if data.postings is None:
             texts = [product.search_text for product in data.products]
-            postings = cached(texts, lambda: build(texts))
+            postings = cached_postings(texts, lambda: build(texts))
         else:
             file = data.postings
             signature = (str(file.absolute()), str(file.stat().st_size), str(file.stat().st_mtime_ns), *asins)
-            postings = cached(signature, lambda: read_postings(file, asins))
+            postings = cached_postings(signature, lambda: read_postings(file, asins))
         self.index = Index(postings, asins)
         self._pages: OrderedDict[tuple[Any, ...], Page] = OrderedDict()
 

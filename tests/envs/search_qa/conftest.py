@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentgym.envs.cache_directory import CACHE_VARIABLE
+from agentgym.envs.index_cache import CACHE_VARIABLE
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,7 +20,7 @@ import pytest
 from agentgym.agents.agent import Decision, Episode
 from agentgym.agents.rollout import EpisodeSpec, play
 from agentgym.agents.trajectory import StopReason
-from agentgym.envs.cache_directory import CACHE_VARIABLE
+from agentgym.envs.index_cache import CACHE_VARIABLE
 from agentgym.envs.search_qa import remote
 from agentgym.envs.search_qa.bm25 import K1, B, Bm25Retriever, best, tokenize
 from agentgym.envs.search_qa.dense import DenseRetriever, SentenceEncoder
@@ -93,7 +93,7 @@ def test_the_index_is_kept_mapped_and_built_anew_when_damaged(
         (folder / name).write_bytes(content)
         caplog.clear()
         assert Bm25Retriever(PASSAGES).search("river", 3) == first
-        assert "is damaged and is built anew" in caplog.text
+        assert "is damaged and is made anew" in caplog.text
         caplog.clear()
         assert Bm25Retriever(PASSAGES).search("river", 3) == first and not caplog.text
     Bm25Retriever(PASSAGES[:2])

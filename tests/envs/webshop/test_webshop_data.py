@@ -175,15 +175,15 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         return build(["red cup"])
 
     for _ in range(2):
-        assert cache.cached(["red cup"], make).terms == ["red", "cup"]
+        assert cache.cached_postings(["red cup"], make).terms == ["red", "cup"]
     assert len(calls) == 1
-    [folder] = (tmp_path / "webshop").iterdir()
+    [folder] = tmp_path.iterdir()
     (folder / "start.npy").write_bytes(b"")
-    assert cache.cached(["red cup"], make).terms == ["red", "cup"] and len(calls) == 2
-    assert cache.cached(["red cup"], make).terms == ["red", "cup"] and len(calls) == 2
+    assert cache.cached_postings(["red cup"], make).terms == ["red", "cup"] and len(calls) == 2
+    assert cache.cached_postings(["red cup"], make).terms == ["red", "cup"] and len(calls) == 2
 
 
 def test_without_a_cache_the_index_stays_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("AGENTGYM_CACHE", str(tmp_path / "file"))
-    assert cache.cached(["red cup"], lambda: build(["red cup"])).terms == ["red", "cup"]
+    assert cache.cached_postings(["red cup"], lambda: build(["red cup"])).terms == ["red", "cup"]

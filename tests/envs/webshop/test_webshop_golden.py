@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentgym.envs.webshop.cache import cached
+from agentgym.envs.webshop.cache import cached_postings
 from agentgym.envs.webshop.goals import SyntheticGoals
 from agentgym.envs.webshop.index import Index, build
 from agentgym.envs.webshop.shop import RESULTS
@@ -68,6 +68,6 @@ def test_the_cached_index_is_the_one_that_was_made(test_data: Path) -> None:
     texts = [product.search_text for product in shop().products[:50]]
     made = build(texts)
     for _ in range(2):
-        kept = cached(texts, lambda: made)
+        kept = cached_postings(texts, lambda: made)
         assert kept.terms == made.terms and kept.total_length == made.total_length
         assert all((getattr(kept, name) == getattr(made, name)).all() for name in ("start", "document", "norm"))
