@@ -24,6 +24,7 @@ from agentgym.envs.search_qa.data import Corpus
 from agentgym.envs.search_qa.env import BUILTIN, open_source
 from agentgym.envs.search_qa.passages import Hit, Retriever
 from agentgym.envs.search_qa.questions import PassageSource
+from agentgym.envs.storable import storable
 
 LOOPBACK = "127.0.0.1"
 MAX_REQUEST_BYTES = 1 << 20
@@ -175,8 +176,7 @@ def _parse(body: bytes) -> _Request:
     return_scores = request.get("return_scores", False)
     if not isinstance(return_scores, bool):
         raise ValueError("'return_scores' must be true or false")
-    storable = [query.encode("utf-8", "replace").decode("utf-8") for query in queries]
-    return _Request(storable, top_k, return_scores)
+    return _Request([storable(query) for query in queries], top_k, return_scores)
 
 
 def _item(hit: Hit, return_scores: bool) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple, cast
 
+from agentgym.envs.storable import storable
+
 MAX_CHARACTERS = 20_000
 """A longer query or answer is not understood: no person asks it, and no retriever should have to read it."""
 
@@ -37,4 +39,4 @@ def parse_action(action: str) -> Action | str:
         return f"The {'query' if kind == 'search' else 'answer'} is empty. {HOW_TO_ACT}"
     if len(text) > MAX_CHARACTERS:
         return f"That is longer than {MAX_CHARACTERS:,} characters: be brief. {HOW_TO_ACT}"
-    return Action(kind, text.encode("utf-8", "replace").decode("utf-8"))
+    return Action(kind, storable(text))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from agentgym.envs.search_qa.passages import Passage, parse_contents
 from agentgym.envs.search_qa.questions import Question
+from agentgym.envs.storable import storable
 
 _SEARCH_R1_PREFIX = "searchR1_"
 
@@ -108,7 +109,7 @@ def _simple(row: dict[str, Any], fallback_id: str) -> Row:
 def _question(
     row: dict[str, Any], answers: Iterable[Any], task_type: str, supporting: tuple[Passage, ...], fallback_id: str
 ) -> Question:
-    known = [_storable(str(answer)) for answer in answers if isinstance(answer, str | int | float)]
+    known = [storable(str(answer)) for answer in answers if isinstance(answer, str | int | float)]
     known = list(dict.fromkeys(answer for answer in known if answer.strip()))
     text = _text(row, "question")
     if not known:
@@ -128,14 +129,9 @@ def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"there is no {key!r}" if value is None else f"{key!r} is no text: {value!r}"[:100])
-    return _storable(value.strip())
+    return storable(value.strip())
 
 
 def _passage(title: str, text: str) -> Passage:
     """With single blanks, so that a passage is one line in what an agent reads."""
-    return Passage(" ".join(_storable(title).split()), " ".join(_storable(text).split()))
-
-
-def _storable(text: str) -> str:
-    """Without lone surrogates, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return Passage(" ".join(storable(title).split()), " ".join(storable(text).split()))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentgym.envs.storable import storable
+
 NO_PRICE = 100.0
 """What a product costs that has no price in the data (official rule)."""
 
@@ -143,11 +145,6 @@ def number(row: Mapping[str, Any], key: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
         raise ValueError(_wrong(row, key, "number"))
     return float(value)
-
-
-def storable(text: str) -> str:
-    """Without lone surrogates, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _wrong(row: Mapping[str, Any], key: str, expected: str) -> str:
