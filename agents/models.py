@@ -21,8 +21,13 @@ from agentgym.agents.contexts import ChatPieces
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run directory that holds its checkpoints, named so that they sort by age."""
-TINY_MODELS = {"tiny": "tiny_model", "tiny-household": "tiny_model_household"}
-"""The built-in tiny models and their folders here: one plays Sokoban, one does chores in ALFWorld's small houses."""
+TINY_MODELS = {
+    "tiny": "tiny_model",
+    "tiny-household": "tiny_model_household",
+    "tiny-searcher": "tiny_model_searcher",
+    "tiny-shopper": "tiny_model_shopper",
+}
+"""The built-in tiny models and their folders here. They know the built-in Sokoban, ALFWorld, SearchQA and WebShop."""
 _BUILTIN = (*TINY_MODELS, "smollm2")
 """Names that stand for a model whatever directories there are."""
 

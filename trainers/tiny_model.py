@@ -1,8 +1,8 @@
 """Make a built-in tiny model: `python -m agentgym.trainers.tiny_model [NAME]` (or `make tiny-model`).
 
-Llamas of half a million to a million parameters with byte-level tokenizers, trained from nothing to clone an
+Llamas of half a million to 1.3 million parameters with byte-level tokenizers, trained from nothing to clone an
 imperfect demonstrator on training tasks only. The demonstrator plays the expert's action or, with probability
-`noise`, any other, so that the model knows its world but plays it badly: reinforcement learning has something
+`noise`, a random one, so that the model knows its world but plays it badly: reinforcement learning has something
 to gain.
 """
 
@@ -52,6 +52,8 @@ class Recipe:
     batch_size: int
     """Sequences a step."""
     steps: int
+    observation_weight: float
+    """How much predicting what the world says counts beside what to do (`cloning.cloning_loss`)."""
     head_steps: int
     """Further steps with the widened head."""
 
@@ -72,6 +74,7 @@ RECIPES = {
         hidden_size=96,
         batch_size=256,
         steps=2500,
+        observation_weight=0.0,
         head_steps=300,
     ),
     "tiny-household": Recipe(
@@ -85,7 +88,36 @@ RECIPES = {
         hidden_size=96,
         batch_size=32,
         steps=1000,
+        observation_weight=0.0,
         head_steps=150,
+    ),
+    "tiny-searcher": Recipe(
+        worlds=(("agentgym/SearchQA-v0", {"top_k": 1}, 1.0),),
+        noise=0.3,
+        window=None,
+        token=r" ?\p{L}+| ?\d|[\s\S]",
+        vocabulary=2048,
+        tokenizer_episodes=300,
+        tokenizer_texts=(),
+        hidden_size=128,
+        batch_size=32,
+        steps=850,
+        observation_weight=1.0,
+        head_steps=80,
+    ),
+    "tiny-shopper": Recipe(
+        worlds=(("agentgym/WebShop-v0", {"observation": "compact"}, 1.0),),
+        noise=0.3,
+        window=0,
+        token=r" ?\p{L}+| ?\d|[\s\S]",
+        vocabulary=2048,
+        tokenizer_episodes=300,
+        tokenizer_texts=(),
+        hidden_size=128,
+        batch_size=64,
+        steps=700,
+        observation_weight=0.5,
+        head_steps=100,
     ),
 }
 #: The template has no place for the system message: the tiny model cannot read instructions, and does
@@ -210,20 +242,23 @@ def main(
     recipe = RECIPES[name]
     tokenizer = make_tokenizer(name)
     model = make_model(tokenizer, recipe.hidden_size, seed).to(device)
-    train(model, _Demonstrations(recipe, tokenizer, seed), recipe.steps, learning_rate=2e-3)
+    train(model, _Demonstrations(recipe, tokenizer, seed), recipe, recipe.steps, learning_rate=2e-3)
     widen_head(model)
     # Other tasks than before: seeds of the two stages do not meet.
-    train(model, _Demonstrations(recipe, tokenizer, seed + 2**28), recipe.head_steps, learning_rate=1e-3)
+    train(model, _Demonstrations(recipe, tokenizer, seed + 2**28), recipe, recipe.head_steps, learning_rate=1e-3)
     out = out or Path("agents") / TINY_MODELS[name]
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
-def train(model: LlamaForCausalLM, demonstrations: _Demonstrations, steps: int, learning_rate: float) -> None:
+def train(
+    model: LlamaForCausalLM, demonstrations: _Demonstrations, recipe: Recipe, steps: int, learning_rate: float
+) -> None:
     """Clone the demonstrations, and print the running mean of the loss."""
     # A worker process plays while this one trains.
     batches = DataLoader(demonstrations, batch_size=None, num_workers=1)
-    losses = clone(model, batches, learning_rate=learning_rate, num_steps=steps)
+    weight = recipe.observation_weight
+    losses = clone(model, batches, learning_rate=learning_rate, num_steps=steps, observation_weight=weight)
     mean = 0.0
     for step, loss in enumerate(track(losses, total=steps, description="cloning")):
         mean = loss if step == 0 else 0.98 * mean + 0.02 * loss

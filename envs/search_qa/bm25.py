@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ K1, B = 1.2, 0.75
 _TOKENIZATION = 1  # part of what the index is made from: to be raised when `tokenize` changes
 _WORD = re.compile(r"\w+")
 _STOPWORDS = frozenset(STOPWORDS_EN)
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG, and reports every index it makes
 
 
 def tokenize(text: str) -> list[str]:
