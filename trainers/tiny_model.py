@@ -114,10 +114,10 @@ RECIPES = {
         tokenizer_episodes=300,
         tokenizer_texts=(),
         hidden_size=128,
-        batch_size=64,
-        steps=700,
+        batch_size=32,
+        steps=800,
         observation_weight=0.5,
-        head_steps=100,
+        head_steps=80,
     ),
 }
 #: The template has no place for the system message: the tiny model cannot read instructions, and does

@@ -75,6 +75,16 @@ def test_play():
     assert CliRunner().invoke(app, ["play", LAKE], input="up\n").exit_code == 130  # end of input, as Ctrl-D
 
 
+def test_play_with_arguments_and_without_a_server():
+    seven_turns = run("play", LAKE, "--env-kwargs", "{max_turns: 7}", stdin="sideways\n" * 7)
+    assert "max_turns after 7 turns" in seven_turns.stdout
+    nobody = ["--agent", "expert", "--env-kwargs", '{retriever: "http://127.0.0.1:9", retries: 0}']
+    failed = CliRunner().invoke(app, ["play", "agentgym/SearchQA-v0", *nobody])
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: the environment failed: http://127.0.0.1:9/retrieve: ")
+    assert failed.stderr.count("\n") == 1
+
+
 def test_credit_of_the_golden_case():
     case = json.loads(GOLDEN.read_text())
     result = json.loads(run("credit", "gigpo", GOLDEN).stdout)
