@@ -105,20 +105,6 @@ RECIPES = {
         observation_weight=1.0,
         head_steps=80,
     ),
-    "tiny-shopper": Recipe(
-        worlds=(("agentgym/WebShop-v0", {"observation": "compact"}, 1.0),),
-        noise=0.3,
-        window=0,
-        token=r" ?\p{L}+| ?\d|[\s\S]",
-        vocabulary=2048,
-        tokenizer_episodes=300,
-        tokenizer_texts=(),
-        hidden_size=128,
-        batch_size=32,
-        steps=800,
-        observation_weight=0.5,
-        head_steps=80,
-    ),
 }
 #: The template has no place for the system message: the tiny model cannot read instructions, and does
 #: without them in a fraction of the time.
