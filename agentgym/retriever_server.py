@@ -25,6 +25,7 @@ from agentgym.envs.search_qa.env import BUILTIN, open_source
 from agentgym.envs.search_qa.passages import Hit, Retriever
 from agentgym.envs.search_qa.questions import PassageSource
 from agentgym.envs.storable import storable
+from agentgym.envs.user_path import user_path
 
 LOOPBACK = "127.0.0.1"
 MAX_REQUEST_BYTES = 1 << 20
@@ -77,7 +78,7 @@ def open_passages(data: str | None, corpus: Path | None) -> PassageSource:
     Raises `ValueError` with the file and line of what is wrong.
     """
     if data is None and corpus is not None:
-        return Corpus(corpus.expanduser())
+        return Corpus(user_path(corpus))
     return open_source(data or BUILTIN, corpus)
 
 

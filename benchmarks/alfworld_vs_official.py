@@ -27,7 +27,6 @@ import json
 import os
 import platform
 import random
-import shlex
 import statistics
 import subprocess
 import sys
@@ -37,10 +36,11 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+from provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "alfworld" / "official_layout.zip"
@@ -240,18 +240,6 @@ def compare(options: argparse.Namespace, directory: str, games: list[str]) -> di
     return report
 
 
-def machine(core: int) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "pinned_to_core": core,
-        "load_average_at_start": os.getloadavg(),
-        "system": platform.platform(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peer-python", default="/tmp/peers-alfworld/bin/python", help="the interpreter with alfworld")
@@ -268,9 +256,7 @@ def main() -> None:
         print(json.dumps(measure(**json.load(sys.stdin))))
         return
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(options.core),
+        **provenance(core=options.core),
     }
     if not options.data.is_file():
         print(f"not run: no genuine games, {options.data} is no file (--data names another)", file=sys.stderr)

@@ -16,23 +16,19 @@ if the plain program takes less than 50 times as long.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import platform
-import shlex
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import pairwise
 from math import log2
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from update_vs_trl import machine
+from provenance import provenance
 
 from agentgym.trainers.batch import FloatArray, TurnBatch
 from agentgym.trainers.credit import compute, schemes
@@ -195,13 +191,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("agentgym", "numpy")},
-        },
+        **provenance(packages=("agentgym", "numpy")),
         "setting": {"turns": SIZES, "tokens_a_turn": TOKENS, "turns_a_trajectory": TURNS_A_TRAJECTORY,
                     "group_size": GROUP_SIZE, "states_a_task": STATES, "runs": options.runs, "seed": options.seed},
     }  # fmt: skip

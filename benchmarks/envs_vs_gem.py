@@ -22,15 +22,15 @@ import json
 import os
 import platform
 import random
-import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from provenance import provenance
 
 SETTINGS = {
     "6x6, 2 boxes, 20 turns": {"boxes": 2, "max_turns": 20},
@@ -125,18 +125,6 @@ def compare(peer_python: str, runs: int, seconds: float, core: int, setting: dic
     }
 
 
-def machine(core: int) -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "pinned_to_core": core,
-        "load_average_at_start": os.getloadavg(),
-        "system": platform.platform(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peer-python", default="/tmp/peers/bin/python", help="the interpreter that has gem-llm")
@@ -152,9 +140,7 @@ def main() -> None:
         print(json.dumps(measure(**options.worker)))
         return
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(options.core),
+        **provenance(core=options.core),
         "settings": {
             name: compare(options.peer_python, options.runs, options.seconds, options.core, setting)
             for name, setting in SETTINGS.items()

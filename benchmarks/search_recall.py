@@ -18,21 +18,17 @@ Encoding thousands of passages takes minutes on a CPU; the vectors are kept in t
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import platform
-import shlex
 import statistics
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from update_vs_trl import machine
+from provenance import provenance
 
 from agentgym.envs.search_qa.builtin import BuiltinSource
 from agentgym.envs.search_qa.data import FileSource, read_source
@@ -116,13 +112,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("agentgym", "bm25s", "torch", "transformers")},
-        },
+        **provenance(packages=("agentgym", "bm25s", "torch", "transformers")),
         "left_out": [str(path) for path in options.data if not path.exists()],
         "results": measure_all(options),
     }

@@ -21,17 +21,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from provenance import provenance
 from update_task import Setting
 
 HERE = Path(__file__).parent
@@ -153,17 +151,6 @@ def compare(peer_python: str, runs: int, setting: Setting, log: Path) -> dict[st
     }
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "load_average_at_start": os.getloadavg(),
-        "system": platform.platform(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--peer-python", default="/tmp/peers-trl/bin/python", help="the interpreter that has trl")
@@ -180,9 +167,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "update_vs_trl.json", help="JSON file")
     options = parser.parse_args()
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        **provenance(),
     }
     settings = {k: v for k, v in vars(options).items() if k not in ("peer_python", "runs", "output")}
     with tempfile.TemporaryDirectory() as folder:

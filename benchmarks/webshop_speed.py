@@ -22,24 +22,20 @@ and a few of their words.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import random
 import resource
-import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from update_vs_trl import machine
+from provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "webshop"
@@ -306,13 +302,7 @@ def main() -> int:
         print(f"not run: no genuine catalogue, {options.data} is no directory (--data names another)", file=sys.stderr)
         return 0
     report: dict[str, Any] = {
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("agentgym", "gymnasium", "nltk", "numpy")},
-        },
+        **provenance(packages=("agentgym", "gymnasium", "nltk", "numpy")),
         "setting": {"runs": options.runs, "steps": options.steps, "words_in_query": WORDS_IN_QUERY},
         "limits": LIMITS,
         "official": OFFICIAL,

@@ -15,6 +15,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
+from agentgym.envs.user_path import user_path
+
 CACHE_VARIABLE = "AGENTGYM_CACHE"
 """Names the directory; by default it is `agentgym` in $XDG_CACHE_HOME or ~/.cache."""
 
@@ -57,9 +59,7 @@ def cached(
 
 def _cache_directory() -> Path:
     chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "agentgym"
+    return user_path(chosen or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/agentgym")
 
 
 def _store(folder: Path, write: Callable[[Path], object]) -> None:

@@ -101,12 +101,11 @@ class Trainer:
         self.objective = Objective.of(config)
         self.entropy_history = EntropyHistory()
         self.temperature = agent.sampling.temperature or 1.0
-        env = make_env()
-        self.rules, self.answer_form = env.instructions, env.answer_form
-        self.max_tokens = env.max_turns * agent.sampling.max_new_tokens
-        if not set(ANSWER_SIGNALS).isdisjoint(self.needs) and not env.reset(seed=0)[1].get("answers"):
-            raise ValueError(f"{config.credit} needs the true answer's probability, and {env_id} tells no answers")
-        env.close()
+        with make_env() as env:
+            self.rules, self.answer_form = env.instructions, env.answer_form
+            self.max_tokens = env.max_turns * agent.sampling.max_new_tokens
+            if not set(ANSWER_SIGNALS).isdisjoint(self.needs) and not env.reset(seed=0)[1].get("answers"):
+                raise ValueError(f"{config.credit} needs the true answer's probability, and {env_id} tells no answers")
         self.step = 0
         """Finished steps."""
         self.stop_requested = False
