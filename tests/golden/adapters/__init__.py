@@ -6,7 +6,7 @@ A new folder costs one function from a case to comparisons and one line in `ADAP
 from __future__ import annotations
 
 from .alfworld import alfworld
-from .common import Adapter, algorithm
+from .algorithm_cases import Adapter, algorithm
 from .gigpo import check_gigpo
 from .hiper import check_hiper
 from .losses import check_epo, check_verl_losses

@@ -11,7 +11,7 @@ from agentgym.trainers.batch import FloatArray, TurnBatch
 from agentgym.trainers.credit import Credit, compute
 
 from ..compare import RTOL, Report
-from .common import NEARLY_EQUAL_RTOL, nearly_equal
+from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal
 
 
 def check_verl_estimators(case: dict[str, Any], report: Report) -> None:

@@ -12,7 +12,7 @@ from agentgym.trainers.credit import compute
 from agentgym.trainers.credit.pure import step_scores
 
 from ..compare import RTOL, Report
-from .common import NEARLY_EQUAL_RTOL, nearly_equal
+from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal
 from .losses import check_istar_loss, check_prime_loss
 
 Row = dict[str, Any]

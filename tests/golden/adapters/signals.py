@@ -12,7 +12,7 @@ from agentgym.trainers.credit import Credit, compute
 from agentgym.trainers.credit.hgpo import history_groups
 
 from ..compare import RTOL, Report
-from .common import NEARLY_EQUAL_RTOL, nearly_equal
+from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal
 
 
 def check_hgpo(case: dict[str, Any], report: Report) -> None:

@@ -13,7 +13,7 @@ from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
 from agentgym.trainers.credit import compute
 
 from ..compare import RTOL, Report
-from .common import NEARLY_EQUAL_RTOL, nearly_equal
+from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal
 from .losses import check_archer_losses, check_ma_rlhf_losses
 
 Row = dict[str, Any]
