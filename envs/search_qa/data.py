@@ -8,10 +8,7 @@ the corpus' and the questions' own.
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -21,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from agentgym.envs.json_files import objects_of
 from agentgym.envs.search_qa.passages import Passage
 from agentgym.envs.search_qa.questions import Question
 from agentgym.envs.search_qa.rows import parse_passage, parse_row
@@ -143,46 +141,7 @@ def _read_corpus(file: Path) -> Iterator[Passage]:
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row of a file with its place, for messages."""
-    try:
-        if file.name.endswith(".parquet"):
-            yield from _parquet_rows(file)
-        elif file.name.removesuffix(".gz").endswith(".json"):
-            yield from _json_rows(file)
-        else:
-            with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        yield f"{file}, line {number}", _json_object(f"{file}, line {number}", line)
-    except (EOFError, zlib.error) as error:
-        raise ValueError(f"{file}: the compressed data is broken: {error}") from None
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())  # Parquet's have several lines
-        raise ValueError(f"{file}: cannot be read: {reason}") from None
-
-
-def _json_object(place: str, text: bytes) -> dict[str, Any]:
-    value = _json(place, text)
-    if not isinstance(value, dict):
-        raise ValueError(f"{place}: expected a JSON object, not {type(value).__name__}")
-    return value
-
-
-def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-        items = _json(str(file), stream.read())
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{file}: expected a JSON list of objects (one object on each line belongs into .jsonl)")
-    for number, item in enumerate(items, start=1):
-        yield f"{file}, item {number}", item
-
-
-def _json(place: str, text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{place}: invalid JSON: {error}") from None
-    except RecursionError:
-        raise ValueError(f"{place}: nested too deeply") from None
+    return _parquet_rows(file) if file.name.endswith(".parquet") else objects_of(file)
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -200,3 +159,6 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield f"{file}, row {number}", row
     except pyarrow.ArrowException as error:
         raise ValueError(f"{file}: invalid Parquet: {error}") from None
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())  # some have several lines
+        raise ValueError(f"{file}: cannot be read: {reason}") from None

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from agentgym.envs.webshop.files import lines_of, object_in, objects_of
+from agentgym.envs.json_files import lines_of, object_in, objects_of
 from agentgym.envs.webshop.goals import PRICE_SEED, SyntheticGoals, draw_prices, human_goals, make_goal
 from agentgym.envs.webshop.index import Postings
 from agentgym.envs.webshop.nouns import likely_nouns

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agentgym.envs.webshop import cache, files
+from agentgym.envs import json_files
+from agentgym.envs.webshop import cache
 from agentgym.envs.webshop.data import read_data
 from agentgym.envs.webshop.index import Postings, build
 from agentgym.envs.webshop.shop import shop_of
@@ -114,7 +115,7 @@ def test_bad_official_files_and_missing_ones(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name, said in {
         "cut": "items_shuffle_1000.json, element 6: invalid JSON",
-        "object": "expected a JSON array of products",
+        "object": "expected a JSON array of objects",
         "row": "element 2: expected a JSON object, not int",
         "empty": "no WebShop products here",
         "missing": "no such file or directory",
@@ -156,14 +157,14 @@ def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunk", [7, 50, 1000])
 def test_an_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(files, "_CHUNK", chunk)
+    monkeypatch.setattr(json_files, "_CHUNK", chunk)
     values = [{"asin": 'é[}]\\"'}, {}, {"a": [1, {"b": [2]}]}]
     for number, text in enumerate((json.dumps(values, indent=1), json.dumps(values, ensure_ascii=False))):
         write(tmp_path / f"{number}.json", f" {text} ")
-        assert [value for _, value in files.objects_of(tmp_path / f"{number}.json")] == values
+        assert [value for _, value in json_files.objects_of(tmp_path / f"{number}.json")] == values
     write(tmp_path / "cut.json", json.dumps(values)[:-1])
     with pytest.raises(ValueError, match=r"cut\.json, element 4: invalid JSON"):
-        list(files.objects_of(tmp_path / "cut.json"))
+        list(json_files.objects_of(tmp_path / "cut.json"))
 
 
 def test_a_damaged_cache_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
