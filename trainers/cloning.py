@@ -98,7 +98,10 @@ def _lay_out(choices: Sequence[_Choice]) -> Demonstration:
 
 
 def cloning_loss(
-    model: torch.nn.Module, demonstrations: Sequence[Demonstration], observation_weight: float = 0.0
+    model: torch.nn.Module,
+    demonstrations: Sequence[Demonstration],
+    observation_weight: float = 0.0,
+    batch: Sequence[Demonstration] | None = None,
 ) -> torch.Tensor:
     """Cross-entropy to the demonstrator, averaged over response tokens.
 
@@ -107,20 +110,31 @@ def cloning_loss(
 
     `observation_weight` adds as much of the cross-entropy of all other tokens, averaged too: a model that is made
     from nothing learns its world's words, and to copy names, sooner from the whole text than from responses alone.
+
+    The averages are over the tokens of `batch`, by default the demonstrations themselves: the losses of a batch's
+    parts add up to the loss of the batch.
     """
     sequences = [demonstration.sequence for demonstration in demonstrations]
+    responses, others = _token_counts(demonstrations if batch is None else batch)
     if not observation_weight:
-        return _cross_entropy(*sampled_logits(model, sequences), demonstrations)
+        return _cross_entropy(*sampled_logits(model, sequences), demonstrations) / responses
     whole = [TokenSequence(sequence.ids, tuple(range(1, sequence.sampled[-1] + 1))) for sequence in sequences]
     logits, tokens = sampled_logits(model, whole)
-    responses = [np.isin(all_.sampled, sequence.sampled) for all_, sequence in zip(whole, sequences, strict=True)]
-    is_response = torch.from_numpy(np.concatenate(responses)).to(logits.device)
-    loss = _cross_entropy(logits[is_response], tokens[is_response], demonstrations)
-    return loss + observation_weight * F.cross_entropy(logits[~is_response], tokens[~is_response])
+    sampled = [np.isin(all_.sampled, sequence.sampled) for all_, sequence in zip(whole, sequences, strict=True)]
+    is_response = torch.from_numpy(np.concatenate(sampled)).to(logits.device)
+    loss = _cross_entropy(logits[is_response], tokens[is_response], demonstrations) / responses
+    observed = F.cross_entropy(logits[~is_response], tokens[~is_response], reduction="sum")
+    return loss + observation_weight * observed / others
+
+
+def _token_counts(demonstrations: Sequence[Demonstration]) -> tuple[int, int]:
+    """How many tokens of responses there are, and how many others that have a context."""
+    sampled = sum(len(demonstration.sequence.sampled) for demonstration in demonstrations)
+    return sampled, sum(demonstration.sequence.sampled[-1] for demonstration in demonstrations) - sampled
 
 
 def _cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
-    """Of the demonstrations' responses, all their tokens one after the other."""
+    """The sum over the demonstrations' responses, whose tokens come one after the other."""
     target = torch.zeros_like(logits).scatter_(1, tokens[:, None], 1.0)
     start = 0
     for demonstration in demonstrations:
@@ -129,7 +143,7 @@ def _cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, demonstrations: S
             for token, probability in distribution.items():
                 target[start + place, token] = probability
         start += len(demonstration.sequence.sampled)
-    return F.cross_entropy(logits, target)
+    return F.cross_entropy(logits, target, reduction="sum")
 
 
 def clone(
@@ -145,8 +159,7 @@ def clone(
 ) -> Iterator[float]:
     """Train `model` on `num_steps` batches with AdamW and a cosine schedule; yield every batch's loss.
 
-    A batch passes in micro-batches of at most `max_tokens` tokens, padding counted, each weighted by its share of the
-    response tokens.
+    A batch passes in micro-batches of at most `max_tokens` tokens, padding counted.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
@@ -154,12 +167,9 @@ def clone(
     model.train()
     for _, demonstrations in zip(range(num_steps), batches, strict=False):
         optimizer.zero_grad()
-        response_tokens = sum(len(demonstration.sequence.sampled) for demonstration in demonstrations)
         batch_loss = 0.0
         for chosen in micro_batches([demonstration.sequence for demonstration in demonstrations], max_tokens):
-            part = [demonstrations[i] for i in chosen]
-            share = sum(len(demonstration.sequence.sampled) for demonstration in part) / response_tokens
-            loss = share * cloning_loss(model, part, observation_weight)
+            loss = cloning_loss(model, [demonstrations[i] for i in chosen], observation_weight, demonstrations)
             loss.backward()  # type: ignore[no-untyped-call]
             batch_loss += loss.item()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)

@@ -52,6 +52,13 @@ def test_the_loss_is_the_cross_entropy_of_responses_and_as_much_of_the_rest_as_i
     assert cloning_loss(model, demonstrations, 0.5).item() == pytest.approx(responses + 0.5 * others, rel=1e-4)
 
 
+def test_the_losses_of_parts_add_up(cloned):
+    model, demonstrations = cloned
+    parts = [demonstrations[:1], demonstrations[1:]]
+    added = sum(cloning_loss(model, part, 0.5, demonstrations).item() for part in parts)
+    assert added == pytest.approx(cloning_loss(model, demonstrations, 0.5).item(), rel=1e-5)
+
+
 def test_micro_batches_change_nothing(cloned):
     model, demonstrations = cloned
 
