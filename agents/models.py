@@ -25,8 +25,9 @@ TINY_MODELS = {
     "tiny": "tiny_model",
     "tiny-household": "tiny_model_household",
     "tiny-searcher": "tiny_model_searcher",
+    "tiny-shopper": "tiny_model_shopper",
 }
-"""The built-in tiny models and their folders here. They know the built-in Sokoban, ALFWorld and SearchQA."""
+"""The built-in tiny models and their folders here. They know the built-in Sokoban, ALFWorld, SearchQA and WebShop."""
 _BUILTIN = (*TINY_MODELS, "smollm2")
 """Names that stand for a model whatever directories there are."""
 

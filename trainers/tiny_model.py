@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from rich.progress import track
@@ -26,8 +27,10 @@ from agentgym.agents.contexts import Context
 from agentgym.agents.models import TINY_MODELS
 from agentgym.envs import make
 from agentgym.trainers.cloning import Demonstration, clone, demonstrate
+from agentgym.trainers.sequences import TokenSequence
 
 HEAD_SCALE = 4.0
+SPECIAL_TOKENS = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Recipe:
     """How often the demonstrator does something else than the expert would."""
     window: int | None
     """The turns that a prompt shows; None for the whole dialogue, which then is one sequence."""
+    show_admissible_actions: bool
+    """Whether a prompt ends with the list of actions that would be understood."""
     token: str
     """What a token can be at most, as a regular expression."""
     vocabulary: int
@@ -51,12 +56,21 @@ class Recipe:
     hidden_size: int
     batch_size: int
     """Sequences a step."""
+    copy_steps: int
+    """Steps before all others in which random tokens are repeated (`repetition`)."""
     steps: int
     observation_weight: float
     """How much predicting what the world says counts beside what to do (`cloning.cloning_loss`)."""
     head_steps: int
     """Further steps with the widened head."""
 
+
+#: A code of the built-in shop in pieces of three, one, two, two and two letters and digits. A page has few of them
+#: twice, so that it is seldom in doubt which piece comes after one in the code that is being copied.
+PRODUCT_CODE = (
+    r"(?<=\[)w[a-z0-9]{2}(?=[a-z0-9]{7}\])|(?<=\[w..)[a-z0-9](?=[a-z0-9]{6}\])"
+    r"|(?<=\[w...|\[w.....|\[w.......)[a-z0-9]{2}(?=[a-z0-9]{0,4}\])"
+)
 
 RECIPES = {
     "tiny": Recipe(
@@ -67,12 +81,14 @@ RECIPES = {
         ),
         noise=0.75,
         window=0,
+        show_admissible_actions=False,
         token=r" ?\p{Ll}+|[\s\S]",  # a cell of a board stays single
         vocabulary=512,
         tokenizer_episodes=0,
         tokenizer_texts=("up", "down", "left", "right") * 100 + ("√" * 100,),
         hidden_size=96,
         batch_size=256,
+        copy_steps=0,
         steps=2500,
         observation_weight=0.0,
         head_steps=300,
@@ -81,12 +97,14 @@ RECIPES = {
         worlds=(("agentgym/ALFWorld-v0", {"size": "small", "max_turns": 24}, 1.0),),
         noise=0.4,
         window=None,
+        show_admissible_actions=False,
         token=r" ?\p{L}+| ?\d|[\s\S]",
         vocabulary=1024,
         tokenizer_episodes=300,
         tokenizer_texts=(),
         hidden_size=96,
         batch_size=32,
+        copy_steps=0,
         steps=1000,
         observation_weight=0.0,
         head_steps=150,
@@ -95,15 +113,33 @@ RECIPES = {
         worlds=(("agentgym/SearchQA-v0", {"top_k": 1}, 1.0),),
         noise=0.3,
         window=None,
+        show_admissible_actions=False,
         token=r" ?\p{L}+| ?\d|[\s\S]",
         vocabulary=2048,
         tokenizer_episodes=300,
         tokenizer_texts=(),
         hidden_size=128,
         batch_size=32,
+        copy_steps=0,
         steps=850,
         observation_weight=1.0,
         head_steps=80,
+    ),
+    "tiny-shopper": Recipe(
+        worlds=(("agentgym/WebShop-v0", {"observation": "compact"}, 1.0),),
+        noise=0.3,
+        window=0,
+        show_admissible_actions=True,
+        token=PRODUCT_CODE + r"| ?\p{L}+| ?\d|[\s\S]",
+        vocabulary=4096,
+        tokenizer_episodes=600,
+        tokenizer_texts=(),
+        hidden_size=128,
+        batch_size=32,
+        copy_steps=600,
+        steps=950,
+        observation_weight=1.0,
+        head_steps=70,
     ),
 }
 #: The template has no place for the system message: the tiny model cannot read instructions, and does
@@ -128,10 +164,9 @@ def make_tokenizer(name: str = "tiny") -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocabulary,
-        special_tokens=special,
+        special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -141,7 +176,7 @@ def make_tokenizer(name: str = "tiny") -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         eos_token="<|end|>",
         pad_token="<|pad|>",
-        additional_special_tokens=[AddedToken(mark, special=True) for mark in special[2:]],
+        additional_special_tokens=[AddedToken(mark, special=True) for mark in SPECIAL_TOKENS[2:]],
         clean_up_tokenization_spaces=False,
     )
     fast.chat_template = CHAT_TEMPLATE
@@ -204,7 +239,7 @@ class _Demonstrations(IterableDataset[list[Demonstration]]):
 
     def __iter__(self) -> Iterator[list[Demonstration]]:
         recipe = self.recipe
-        expert, context = ExpertAgent(recipe.noise), Context(recipe.window)
+        expert, context = ExpertAgent(recipe.noise), Context(recipe.window, recipe.show_admissible_actions)
         worlds = [
             (env_id, kwargs) for env_id, kwargs, share in recipe.worlds for _ in range(round(share * recipe.batch_size))
         ]
@@ -214,6 +249,30 @@ class _Demonstrations(IterableDataset[list[Demonstration]]):
         ]
         while True:
             yield [next(stream) for stream in streams]
+
+
+class _Repetitions(IterableDataset[list[Demonstration]]):
+    """An endless stream of batches of repetitions."""
+
+    def __init__(self, vocabulary: int, seed: int):
+        self.vocabulary, self.seed = vocabulary, seed
+
+    def __iter__(self) -> Iterator[list[Demonstration]]:
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield [repetition(rng, self.vocabulary) for _ in range(64)]
+
+
+def repetition(rng: np.random.Generator, vocabulary: int) -> Demonstration:
+    """8 to 40 random tokens, and the same once more, which the model is to foretell.
+
+    To copy what stands in the prompt is a skill of its own, and a model that is made from nothing finds it late in a
+    world where little is copied. Here there is nothing else to find.
+    """
+    length = int(rng.integers(8, 41))
+    tokens = tuple(rng.integers(len(SPECIAL_TOKENS), vocabulary, length).tolist())
+    # The first token of the second half could be any.
+    return Demonstration(TokenSequence(tokens + tokens, tuple(range(length + 1, 2 * length))), {})
 
 
 def main(
@@ -228,23 +287,28 @@ def main(
     recipe = RECIPES[name]
     tokenizer = make_tokenizer(name)
     model = make_model(tokenizer, recipe.hidden_size, seed).to(device)
-    train(model, _Demonstrations(recipe, tokenizer, seed), recipe, recipe.steps, learning_rate=2e-3)
+    train(model, _Repetitions(len(tokenizer), seed), recipe.copy_steps, learning_rate=3e-3)
+    weight = recipe.observation_weight
+    train(model, _Demonstrations(recipe, tokenizer, seed), recipe.steps, 2e-3, weight)
     widen_head(model)
     # Other tasks than before: seeds of the two stages do not meet.
-    train(model, _Demonstrations(recipe, tokenizer, seed + 2**28), recipe, recipe.head_steps, learning_rate=1e-3)
+    train(model, _Demonstrations(recipe, tokenizer, seed + 2**28), recipe.head_steps, 1e-3, weight)
     out = out or Path("agents") / TINY_MODELS[name]
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
 def train(
-    model: LlamaForCausalLM, demonstrations: _Demonstrations, recipe: Recipe, steps: int, learning_rate: float
+    model: LlamaForCausalLM,
+    demonstrations: IterableDataset[list[Demonstration]],
+    steps: int,
+    learning_rate: float,
+    observation_weight: float = 0.0,
 ) -> None:
     """Clone the demonstrations, and print the running mean of the loss."""
     # A worker process plays while this one trains.
     batches = DataLoader(demonstrations, batch_size=None, num_workers=1)
-    weight = recipe.observation_weight
-    losses = clone(model, batches, learning_rate=learning_rate, num_steps=steps, observation_weight=weight)
+    losses = clone(model, batches, learning_rate=learning_rate, num_steps=steps, observation_weight=observation_weight)
     mean = 0.0
     for step, loss in enumerate(track(losses, total=steps, description="cloning")):
         mean = loss if step == 0 else 0.98 * mean + 0.02 * loss
