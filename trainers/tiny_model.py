@@ -1,6 +1,6 @@
 """Make a built-in tiny model: `python -m agentgym.trainers.tiny_model [NAME]` (or `make tiny-model`).
 
-Llamas of half a million to 1.3 million parameters with byte-level tokenizers, trained from nothing to clone an
+Llamas of half a million to 1.8 million parameters with byte-level tokenizers, trained from nothing to clone an
 imperfect demonstrator on training tasks only. The demonstrator plays the expert's action or, with probability
 `noise`, a random one, so that the model knows its world but plays it badly: reinforcement learning has something
 to gain.
