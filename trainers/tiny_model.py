@@ -33,7 +33,7 @@ HEAD_SCALE = 4.0
 SPECIAL_TOKENS = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How one of the built-in models is made."""
 
@@ -43,7 +43,7 @@ class Recipe:
     """How often the demonstrator does something else than the expert would."""
     window: int | None
     """The turns that a prompt shows; None for the whole dialogue, which then is one sequence."""
-    show_admissible_actions: bool
+    show_admissible_actions: bool = False
     """Whether a prompt ends with the list of actions that would be understood."""
     token: str
     """What a token can be at most, as a regular expression."""
@@ -51,20 +51,21 @@ class Recipe:
     """The most tokens there may be."""
     tokenizer_episodes: int
     """Episodes of each world whose words the tokenizer learns."""
-    tokenizer_texts: tuple[str, ...]
+    tokenizer_texts: tuple[str, ...] = ()
     """What it learns besides, and the worlds' instructions."""
     hidden_size: int
     batch_size: int
     """Sequences a step."""
-    copy_steps: int
+    copy_steps: int = 0
     """Steps before all others in which random tokens are repeated (`repetition`)."""
     steps: int
-    observation_weight: float
+    observation_weight: float = 0.0
     """How much predicting what the world says counts beside what to do (`cloning.cloning_loss`)."""
     head_steps: int
     """Further steps with the widened head."""
 
 
+WORDS = r" ?\p{L}+| ?\d|[\s\S]"
 #: A code of the built-in shop in pieces of three, one, two, two and two letters and digits. A page has few of them
 #: twice, so that it is seldom in doubt which piece comes after one in the code that is being copied.
 PRODUCT_CODE = (
@@ -81,46 +82,36 @@ RECIPES = {
         ),
         noise=0.75,
         window=0,
-        show_admissible_actions=False,
         token=r" ?\p{Ll}+|[\s\S]",  # a cell of a board stays single
         vocabulary=512,
         tokenizer_episodes=0,
         tokenizer_texts=("up", "down", "left", "right") * 100 + ("√" * 100,),
         hidden_size=96,
         batch_size=256,
-        copy_steps=0,
         steps=2500,
-        observation_weight=0.0,
         head_steps=300,
     ),
     "tiny-household": Recipe(
         worlds=(("agentgym/ALFWorld-v0", {"size": "small", "max_turns": 24}, 1.0),),
         noise=0.4,
         window=None,
-        show_admissible_actions=False,
-        token=r" ?\p{L}+| ?\d|[\s\S]",
+        token=WORDS,
         vocabulary=1024,
         tokenizer_episodes=300,
-        tokenizer_texts=(),
         hidden_size=96,
         batch_size=32,
-        copy_steps=0,
         steps=1000,
-        observation_weight=0.0,
         head_steps=150,
     ),
     "tiny-searcher": Recipe(
         worlds=(("agentgym/SearchQA-v0", {"top_k": 1}, 1.0),),
         noise=0.3,
         window=None,
-        show_admissible_actions=False,
-        token=r" ?\p{L}+| ?\d|[\s\S]",
+        token=WORDS,
         vocabulary=2048,
         tokenizer_episodes=300,
-        tokenizer_texts=(),
         hidden_size=128,
         batch_size=32,
-        copy_steps=0,
         steps=850,
         observation_weight=1.0,
         head_steps=80,
@@ -130,10 +121,9 @@ RECIPES = {
         noise=0.3,
         window=0,
         show_admissible_actions=True,
-        token=PRODUCT_CODE + r"| ?\p{L}+| ?\d|[\s\S]",
+        token=f"{PRODUCT_CODE}|{WORDS}",
         vocabulary=4096,
         tokenizer_episodes=600,
-        tokenizer_texts=(),
         hidden_size=128,
         batch_size=32,
         copy_steps=600,
@@ -287,7 +277,8 @@ def main(
     recipe = RECIPES[name]
     tokenizer = make_tokenizer(name)
     model = make_model(tokenizer, recipe.hidden_size, seed).to(device)
-    train(model, _Repetitions(len(tokenizer), seed), recipe.copy_steps, learning_rate=3e-3)
+    if recipe.copy_steps:
+        train(model, _Repetitions(len(tokenizer), seed), recipe.copy_steps, learning_rate=3e-3)
     weight = recipe.observation_weight
     train(model, _Demonstrations(recipe, tokenizer, seed), recipe.steps, 2e-3, weight)
     widen_head(model)

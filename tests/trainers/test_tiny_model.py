@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from agentgym.agents.models import load_model
 from agentgym.envs.webshop import builtin
-from agentgym.trainers.tiny_model import SPECIAL_TOKENS, repetition
+from agentgym.trainers.tiny_model import RECIPES, SPECIAL_TOKENS, main, repetition
 
 
 def test_a_product_code_is_the_same_tokens_wherever_it_is_copied_to() -> None:
@@ -33,3 +37,15 @@ def test_the_second_half_of_a_repetition_can_be_told_from_the_first() -> None:
         assert sequence.sampled == tuple(range(half + 1, 2 * half))
         assert all(sequence.ids[i] == sequence.ids[i - half] for i in sequence.sampled)
         assert all(len(SPECIAL_TOKENS) <= token < vocabulary for token in sequence.ids)
+
+
+@pytest.mark.parametrize("name", ["tiny-household", "tiny-shopper"])
+def test_every_stage_of_a_recipe_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES[name]
+    short = {"copy_steps": min(recipe.copy_steps, 1), "steps": 1, "head_steps": 1}
+    monkeypatch.setitem(RECIPES, name, replace(recipe, tokenizer_episodes=10, batch_size=4, hidden_size=16, **short))
+    main(name, tmp_path, seed=1_000_000_000, device="cpu")
+    loaded = load_model(tmp_path)
+    assert loaded.model.config.vocab_size == len(loaded.tokenizer)
+    head, embeddings = loaded.model.get_output_embeddings().weight, loaded.model.get_input_embeddings().weight
+    assert head.std() > 3 * embeddings.std()  # widened, and no longer tied
