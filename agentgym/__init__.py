@@ -14,7 +14,13 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+# In a clone the other floors lie beside this folder, not in it. Whatever is installed, what runs in a clone is the
+# clone: `python -m agentgym.train` in its root finds this folder first, and then must find the others.
+if not (Path(__file__).parent / "envs").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
 
 from agentgym.envs import TextEnv, make, register, registered
 

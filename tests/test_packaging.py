@@ -158,3 +158,15 @@ def test_the_public_names_are_there(installed_python: Path) -> None:
     )
     version = run(installed_python, "-I", "-c", script, cwd=installed_python.parent).strip()
     assert version == PYPROJECT["project"]["version"]
+
+
+@pytest.mark.parametrize("arguments", [("-c", "import agentgym.train"), ("-m", "agentgym.cli", "--help")])
+def test_a_clone_runs_in_its_root_whatever_is_installed(arguments):
+    """After `pip install .`, or of nothing, the folder `agentgym/` shadows the installed package."""
+    without_editable = "import sys; sys.meta_path = [f for f in sys.meta_path if '__editable__' not in repr(f)]; "
+    program = (
+        f"{without_editable}sys.argv = {list(arguments)!r}; import runpy, agentgym.agents, agentgym.trainers; "
+        "assert agentgym.envs.__file__.startswith(sys.path[0] or __import__('os').getcwd()), agentgym.envs.__file__; "
+        + (arguments[1] if arguments[0] == "-c" else f"runpy.run_module({arguments[1]!r}, run_name='__main__')")
+    )
+    run(sys.executable, "-c", program, cwd=ROOT)
