@@ -13,20 +13,9 @@ from rich.text import Text
 from agentgym.credit_command import Comparison
 from agentgym.trainers.batch import FloatArray, TurnBatch
 from agentgym.trainers.credit import Scheme
-from agentgym.trainers.signals import SIGNALS
 
 if TYPE_CHECKING:
     from agentgym.trainers.losses import Loss  # which needs torch
-
-FAMILIES = {
-    "From rollouts alone": "",
-    "From the policy's own statistics": "logprob_K",
-    "From what the environment tells besides": "reward_parts.*_T",
-    "From the answer's probability": "answer_logprob_T",
-    "From values": "value_T",
-    "From implicit, learned or judged step scores": "implicit_reward_T",
-}
-"""The kinds of schemes by what they work on → the first signal of that kind in `SIGNALS`."""
 
 _SEPARATION = 2
 """Characters between two columns."""
@@ -110,24 +99,22 @@ def _pieces(batch: TurnBatch) -> list[str]:
 # What schemes are -----------------------------------------------------------------------------------------
 
 
-def family(scheme: Scheme) -> str:
-    """The kind of a scheme, one of `FAMILIES`: the last of those that its needs belong to."""
-    order, position = list(FAMILIES), list(SIGNALS).index
-    beginnings = {position(first): name for name, first in FAMILIES.items() if first}
-    places = [position(need) for need in scheme.needs if need in SIGNALS]
-    kinds = [beginnings[max(begin for begin in beginnings if begin <= place)] for place in places]
-    return max([order[0], *kinds], key=order.index)
-
-
 def scheme_tables(schemes: Sequence[Scheme]) -> Iterator[Table]:
     """A table of the schemes of each kind, with parameters and their defaults."""
-    for name in FAMILIES:
-        of_family = [scheme for scheme in schemes if family(scheme) == name]
-        table = _list(name, "scheme", "needs")
-        for scheme in of_family:
-            _add(table, scheme, scheme.granularity, "\n".join(scheme.needs))
-        if of_family:
-            yield table
+    for family in families(schemes):
+        table = _list(family, "scheme", "needs")
+        for scheme in schemes:
+            if scheme.family == family:
+                _add(table, scheme, scheme.granularity, "\n".join(scheme.needs))
+        yield table
+
+
+def families(schemes: Sequence[Scheme]) -> list[str]:
+    """The schemes' families, those with fewest needs first."""
+    fewest: dict[str, int] = {}
+    for scheme in schemes:
+        fewest[scheme.family] = min(len(scheme.needs), fewest.get(scheme.family, len(scheme.needs)))
+    return sorted(fewest, key=lambda family: (fewest[family], family))
 
 
 def loss_table(losses: Sequence[Loss]) -> Table:

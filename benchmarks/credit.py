@@ -33,7 +33,7 @@ from provenance import provenance
 from agentgym.trainers.batch import FloatArray, TurnBatch
 from agentgym.trainers.credit import compute, schemes
 from agentgym.trainers.reading import distinct, offsets_of
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.signal_names import SIGNALS
 
 SIZES = (320, 1_280, 6_400, 12_800)
 TOKENS = 64

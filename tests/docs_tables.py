@@ -18,12 +18,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from agentgym.credit_tables import FAMILIES, family
+from agentgym.credit_tables import families
+from agentgym.trainers import segments
 from agentgym.trainers.credit import Scheme, blocks, schemes
 from agentgym.trainers.credit import registry as credit_registry
+from agentgym.trainers.credit.blocks import comparison, earnings, gathering
 from agentgym.trainers.losses import Loss, losses
 from agentgym.trainers.losses import registry as loss_registry
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.signal_names import SIGNALS
 
 from .golden.__main__ import case_files
 from .golden.adapters import ADAPTERS
@@ -124,13 +126,12 @@ def signal_table() -> str:
 
 def block_table() -> str:
     """The functions of the algebra, module by module, with the first lines of their docstrings."""
-    modules = ("units", "earnings", "gathering", "comparison")
-    functions = [block for block in map(blocks.__dict__.get, blocks.__all__) if inspect.isfunction(block)]
+    modules = (segments, earnings, gathering, comparison)
     rows = [
-        [f"`{block.__name__}`", module, (inspect.getdoc(block) or "").partition("\n")[0]]
+        [f"`{block.__name__}`", module.__name__.rpartition(".")[2], (inspect.getdoc(block) or "").partition("\n")[0]]
         for module in modules
-        for block in functions
-        if block.__module__ == f"{blocks.__name__}.{module}"
+        for _, block in inspect.getmembers(module, inspect.isfunction)
+        if block.__module__ == module.__name__ and (module is segments or block.__name__ in blocks.__all__)
     ]
     return _table(["block", "of", "what it gives"], rows)
 
@@ -144,9 +145,10 @@ def scheme_table(proofs: Proofs) -> str:
     """All schemes, by what they work from."""
     heading = ["scheme", "paper", "granularity", "needs", "parameters", "golden cases", "paper and official code"]
     rows = []
-    for kind in FAMILIES:
-        of_kind = [scheme for scheme in schemes() if family(scheme) == kind and is_ours(scheme)]
-        rows += [[f"**{kind}**", *[""] * (len(heading) - 1)]] if of_kind else []
+    ours = [scheme for scheme in schemes() if is_ours(scheme)]
+    for family in families(ours):
+        of_kind = [scheme for scheme in ours if scheme.family == family]
+        rows.append([f"**{family}**", *[""] * (len(heading) - 1)])
         rows += [_row(scheme, [scheme.granularity, _codes(scheme.needs)], proofs) for scheme in of_kind]
     return _table(heading, rows)
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from agentgym.cli import app
+from agentgym.trainers import segments
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import blocks as blocks_of_code
 from agentgym.trainers.credit import registry, schemes
@@ -64,7 +65,7 @@ def test_the_algebra_names_blocks_and_schemes_that_exist():
     assert len(rows) == 6
     for named_blocks, named_schemes in rows:
         for name in re.findall(r"`(\w+)[`(]", named_blocks):
-            assert hasattr(blocks_of_code, name) or name == "Credit"
+            assert hasattr(blocks_of_code, name) or hasattr(segments, name) or name == "Credit"
         for name in re.findall(r"`(\w+)`", named_schemes):
             registry.get_scheme(name)
 

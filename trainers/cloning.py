@@ -14,7 +14,8 @@ from agentgym.agents.agent import Decision, ExpertAgent, planned_action
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
 from agentgym.envs import TextEnv
-from agentgym.trainers.sequences import TokenSequence, micro_batches, sampled_logits
+from agentgym.trainers.layout import TokenSequence, micro_batches
+from agentgym.trainers.scoring import sampled_logits
 
 
 @dataclass(frozen=True, slots=True)

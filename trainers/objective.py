@@ -60,7 +60,7 @@ class Objective:
     @property
     def needs_present_policy(self) -> bool:
         """Whether the whole minibatch must be read under the present policy before its first gradient."""
-        return self.policy_loss.needs_statistics(self.ratio_level) or self.needs_turn_entropy
+        return self.policy_loss.needs_constants(self.ratio_level) or self.needs_turn_entropy
 
     @property
     def needs_turn_entropy(self) -> bool:

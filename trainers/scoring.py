@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from agentgym.trainers.batch import FloatArray, IntArray
-from agentgym.trainers.sequences import SequenceBatch, TokenSequence, micro_batches, sampled_logits
+from agentgym.trainers.layout import SequenceBatch, TokenSequence, micro_batches
 
 Reading: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(log-probabilities of shape (slots, vocabulary), each token's slot, each token's id) → one number a token."""
@@ -69,10 +70,50 @@ def read_tokens(
 
 def log_probabilities(model: Any, batch: SequenceBatch, *, max_tokens: int, temperature: float) -> FloatArray:
     """The log-probability of every sampled token under `model`, without gradient or dropout: shape (K,)."""
-    readings = {"logp": logp_of_token}
+    readings = {"logp": logprob_of_token}
     return read_tokens(model, batch, readings, max_tokens=max_tokens, temperature=temperature)["logp"]
 
 
-def logp_of_token(log_probs: torch.Tensor, slot_K: torch.Tensor, token_K: torch.Tensor) -> torch.Tensor:
+def logprob_of_token(log_probs: torch.Tensor, slot_K: torch.Tensor, token_K: torch.Tensor) -> torch.Tensor:
     """log π of the token."""
     return log_probs[slot_K, token_K]
+
+
+def sampled_logits(
+    model: torch.nn.Module, sequences: Sequence[TokenSequence], *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits that the sampled tokens were drawn from, and those tokens.
+
+    Returns logits (slots, vocabulary) in float32, divided by `temperature`, and token ids (slots,). Padding
+    is on the right, where causal attention never looks, so no attention mask is needed.
+    """
+    device = next(model.parameters()).device
+    width = max(len(sequence.context) for sequence in sequences)
+    input_ids = np.zeros((len(sequences), width), np.int64)
+    predicts_sampled = np.zeros((len(sequences), width), bool)
+    for row, sequence in enumerate(sequences):
+        input_ids[row, : len(sequence.context)] = sequence.context
+        predicts_sampled[row, np.array(sequence.sampled, np.int64) - 1] = True
+    tokens = np.concatenate([np.array(s.ids, np.int64)[list(s.sampled)] for s in sequences])
+    with _head_only_at(model, torch.from_numpy(predicts_sampled).to(device)):
+        output = model(input_ids=torch.from_numpy(input_ids).to(device), use_cache=False)
+    return output.logits[0].float() / temperature, torch.from_numpy(tokens).to(device)
+
+
+@contextmanager
+def _head_only_at(model: Any, keep: torch.Tensor) -> Iterator[None]:
+    """Within, the output head sees only the positions where `keep` (batch, length) is true.
+
+    Observations are most of a trajectory, and a vocabulary is large: their logits, never needed, would be
+    most of the memory. Selecting before the head, not after, keeps whatever the model does around it
+    (soft-capping, scaling).
+    """
+
+    def select(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0][keep].unsqueeze(0), *inputs[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        hook.remove()

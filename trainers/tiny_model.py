@@ -27,7 +27,7 @@ from agentgym.agents.contexts import Context
 from agentgym.agents.models import TINY_MODELS
 from agentgym.envs import make
 from agentgym.trainers.cloning import Demonstration, clone, demonstrate
-from agentgym.trainers.sequences import TokenSequence
+from agentgym.trainers.layout import TokenSequence
 
 HEAD_SCALE = 4.0
 SPECIAL_TOKENS = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]

@@ -9,9 +9,9 @@ import numpy as np
 
 from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.layout import SequenceBatch, build_sequences
 from agentgym.trainers.losses import token_weights
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.sequences import SequenceBatch, build_sequences
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TokenData:
     batch: SequenceBatch
     credit: TokenCredit
     weight_K: FloatArray
-    sampler_logp_K: FloatArray
+    sampler_logprob_K: FloatArray
     """The engine's log-probabilities, from when the tokens were drawn."""
     turn_K: IntArray
     """Numbers the turns of all trajectories."""
@@ -62,10 +62,10 @@ class TokenData:
     """Trajectories that have such tokens."""
     retokenized: int
     """Sampled tokens that would not be trained on as they were sampled. Must be 0."""
-    old_logp_K: FloatArray | None = None
+    old_logprob_K: FloatArray | None = None
     """What the ratios are taken to; None where the update is one step: then every ratio is 1."""
-    reference_logp_K: FloatArray | None = None
-    statistics: Mapping[str, FloatArray] = field(default_factory=dict)
+    reference_logprob_K: FloatArray | None = None
+    constants: Mapping[str, FloatArray] = field(default_factory=dict)
     """What the loss needs to know of the whole minibatch: constants, one for each token."""
 
     @classmethod
@@ -74,12 +74,12 @@ class TokenData:
         trajectories: Sequence[Trajectory],
         credit: TokenCredit,
         objective: Objective,
-        max_tokens: int,
+        max_episode_tokens: int,
         group_numbers: Sequence[int] | None = None,
     ) -> TokenData:
         """Lay out `trajectories`, whose tokens `credit` is of.
 
-        `max_tokens`: see `token_weights`. `group_numbers`: of each trajectory, for `group_K`; 0 unless given.
+        `max_episode_tokens`: see `token_weights`. `group_numbers`: of each trajectory, for `group_K`; 0 unless given.
         """
         batch = build_sequences(trajectories)
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]
@@ -96,8 +96,10 @@ class TokenData:
         return cls(
             batch,
             credit,
-            weight_K=token_weights(trajectory_K, aggregation, max_tokens=max_tokens, trained_K=trained_K),
-            sampler_logp_K=np.array([logp for turn in turns for logp in turn.logprobs]),
+            weight_K=token_weights(
+                trajectory_K, aggregation, max_episode_tokens=max_episode_tokens, trained_K=trained_K
+            ),
+            sampler_logprob_K=np.array([logp for turn in turns for logp in turn.logprobs]),
             turn_K=np.repeat(np.arange(len(turns)), n_tokens_T),
             turn_index_K=np.repeat(turn_index_T, n_tokens_T),
             trajectory_K=trajectory_K,

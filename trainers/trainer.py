@@ -31,15 +31,15 @@ from agentgym.trainers.batch import TurnBatch, usable_trajectories
 from agentgym.trainers.checkpoint import load_checkpoint, save_checkpoint
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import compute, get_scheme
+from agentgym.trainers.layout import SequenceBatch
 from agentgym.trainers.losses import weight_total
 from agentgym.trainers.losses.regularisers import EntropyHistory
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.scoring import log_probabilities
-from agentgym.trainers.sequences import SequenceBatch
 from agentgym.trainers.signals.answers import ANSWER_SIGNALS, answer_signals
 from agentgym.trainers.signals.computed import TOKEN_SIGNALS, check_provided, compute_signals, entropy_by_turn
 from agentgym.trainers.token_data import TokenCredit, TokenData
-from agentgym.trainers.update import Past, accumulate_gradient, sum_gradients, with_statistics
+from agentgym.trainers.update import Past, accumulate_gradient, sum_gradients, with_constants
 
 TRAJECTORIES = "trajectories"
 """The folder of a run directory that holds what was played."""
@@ -103,7 +103,7 @@ class Trainer:
         self.temperature = agent.sampling.temperature or 1.0
         with make_env() as env:
             self.rules, self.answer_form = env.instructions, env.answer_form
-            self.max_tokens = env.max_turns * agent.sampling.max_new_tokens
+            self.max_episode_tokens = env.max_turns * agent.sampling.max_new_tokens
             if not set(ANSWER_SIGNALS).isdisjoint(self.needs) and not env.reset(seed=0)[1].get("answers"):
                 raise ValueError(f"{config.credit} needs the true answer's probability, and {env_id} tells no answers")
         self.step = 0
@@ -230,13 +230,13 @@ class Trainer:
                     trajectories,
                     TokenCredit.concatenate([experience.credits[i] for i in chosen]),
                     self.objective,
-                    self.max_tokens,
+                    self.max_episode_tokens,
                     [numbers[t.group] for t in trajectories],
                 )
                 if several_steps:  # the policy that acted is the one to take ratios to
-                    data = replace(data, old_logp_K=data.sampler_logp_K)
+                    data = replace(data, old_logprob_K=data.sampler_logprob_K)
                 if config.beta > 0:
-                    data = replace(data, reference_logp_K=self._reference(data.batch))
+                    data = replace(data, reference_logprob_K=self._reference(data.batch))
                 yield data
 
     def _reference(self, batch: SequenceBatch) -> NDArray[np.float64]:
@@ -279,7 +279,7 @@ class Trainer:
         if sum(n_tokens_P) == 0:
             return None
         max_tokens = self.config.max_tokens_per_micro_batch
-        data = with_statistics(
+        data = with_constants(
             self.model,
             data,
             self.objective,

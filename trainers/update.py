@@ -3,7 +3,7 @@
 The loss is a weighted sum over tokens divided by a total that all processes agree on. Every micro-batch and
 every process adds its share of the gradient, and the shares are summed: how tokens are dealt out does not
 matter, and every process takes part in the same collective operations however many turns it has. What a loss must
-know of tokens that lie elsewhere, it is told as constants (`with_statistics`) before the first gradient.
+know of tokens that lie elsewhere, it is told as constants (`with_constants`) before the first gradient.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from agentgym.trainers.losses.ratios import anchored, unit_mean
 from agentgym.trainers.losses.regularisers import EntropyHistory, EntropyTokens
 from agentgym.trainers.metrics import Sums
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.scoring import MicroBatch, logp_of_token, read_tokens, split
-from agentgym.trainers.sequences import sampled_logits
+from agentgym.trainers.scoring import MicroBatch, logprob_of_token, read_tokens, sampled_logits, split
 from agentgym.trainers.signals.entropy import entropy
 from agentgym.trainers.token_data import TokenData
 
@@ -32,7 +31,7 @@ TURN_ENTROPY = "turn_entropy_K"
 """The statistic that entropy smoothing over turns needs: the mean entropy of the token's turn."""
 
 
-def with_statistics(
+def with_constants(
     model: Any,
     data: TokenData,
     objective: Objective,
@@ -50,36 +49,36 @@ def with_statistics(
     """
     if not objective.needs_present_policy:
         return data
-    readings = {} if data.old_logp_K is None else {"logp": logp_of_token}
+    readings = {} if data.old_logprob_K is None else {"logp": logprob_of_token}
     readings |= {"entropy": entropy} if objective.needs_turn_entropy else {}
     read: dict[str, FloatArray] = {}
     if readings:
         read = read_tokens(model, data.batch, readings, max_tokens=max_tokens, temperature=temperature)
-    logp_K = read.get("logp", data.sampler_logp_K)
-    log_ratio_K = np.zeros(len(logp_K)) if data.old_logp_K is None else logp_K - data.old_logp_K
+    logprob_K = read.get("logp", data.sampler_logprob_K)
+    log_ratio_K = np.zeros(len(logprob_K)) if data.old_logprob_K is None else logprob_K - data.old_logprob_K
     rng = np.random.default_rng(seed)
-    statistics = _policy_statistics(data, objective, logp_K, log_ratio_K, rng, accelerator)
+    constants = _policy_constants(data, objective, logprob_K, log_ratio_K, rng, accelerator)
     if "entropy" in read:
-        statistics[TURN_ENTROPY] = unit_mean(read["entropy"], data.turn_K, data.credit.trained_K)
-    return replace(data, statistics=statistics)
+        constants[TURN_ENTROPY] = unit_mean(read["entropy"], data.turn_K, data.credit.trained_K)
+    return replace(data, constants=constants)
 
 
-def _policy_statistics(
+def _policy_constants(
     data: TokenData,
     objective: Objective,
-    logp_K: FloatArray,
+    logprob_K: FloatArray,
     log_ratio_K: FloatArray,
     rng: np.random.Generator,
     accelerator: Accelerator | None,
 ) -> dict[str, FloatArray]:
-    """The policy loss's statistics of this process's tokens, from those of all processes in the order of groups."""
+    """The policy loss's constants of this process's tokens, from those of all processes in the order of groups."""
     loss, level = objective.policy_loss, objective.ratio_level
-    if not loss.needs_statistics(level):
+    if not loss.needs_constants(level):
         return {}
-    unit_K = {"token": np.arange(len(logp_K)), "turn": data.turn_K, "sequence": data.trajectory_K}[level]
+    unit_K = {"token": np.arange(len(logprob_K)), "turn": data.turn_K, "sequence": data.trajectory_K}[level]
     credit = data.credit
-    scale_K = np.ones(len(logp_K)) if credit.clip_scale_K is None else credit.clip_scale_K
-    own = (data.group_K, unit_K, logp_K, log_ratio_K, credit.advantage_K, credit.trained_K, scale_K)
+    scale_K = np.ones(len(logprob_K)) if credit.clip_scale_K is None else credit.clip_scale_K
+    own = (data.group_K, unit_K, logprob_K, log_ratio_K, credit.advantage_K, credit.trained_K, scale_K)
     parts, process = ([own], 0) if accelerator is None else (gather_object([own]), accelerator.process_index)
 
     group_K, _, logp, log_ratio, advantage, trained, scale = map(np.concatenate, zip(*parts, strict=True))
@@ -92,8 +91,8 @@ def _policy_statistics(
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     first = sum(len(part[0]) for part in parts[:process])
-    mine = place[first : first + len(logp_K)]
-    found = loss.minibatch_statistics(minibatch, level, objective.policy_params)
+    mine = place[first : first + len(logprob_K)]
+    found = loss.minibatch_constants(minibatch, level, objective.policy_params)
     return {name: values[mine] for name, values in found.items()}
 
 
@@ -129,10 +128,10 @@ def accumulate_gradient(
         logits, _ = sampled_logits(model, micro.sequences, temperature=temperature)
         log_probs = torch.log_softmax(logits, dim=-1)
         drawn = micro.drawn(log_probs)
-        logp_K = logp_of_token(log_probs, *drawn)
+        logprob_K = logprob_of_token(log_probs, *drawn)
         with torch.set_grad_enabled(objective.entropy_coef > 0):
             entropy_K = entropy(log_probs, *drawn)
-        loss_K, terms = _token_losses(micro, data, objective, logp_K, entropy_K, past)
+        loss_K, terms = _token_losses(micro, data, objective, logprob_K, entropy_K, past)
 
         loss = (micro.pick(data.weight_K, log_probs) * loss_K).sum() / total
         loss.backward()  # type: ignore[no-untyped-call]
@@ -140,7 +139,7 @@ def accumulate_gradient(
         trained_K = torch.from_numpy(data.credit.trained_K[micro.index_K]).to(log_probs.device)
         for name, value_K in {"entropy": entropy_K, **terms}.items():
             sums[name] += (value_K.detach() * trained_K).sum().item()
-        difference_K = (logp_K.detach() - micro.pick(data.sampler_logp_K, log_probs)).abs()
+        difference_K = (logprob_K.detach() - micro.pick(data.sampler_logprob_K, log_probs)).abs()
         sums["tokens"] += int(trained_K.sum())
         sums["loss"] += loss.item()
         sums["compared"] += len(micro.index_K)
@@ -153,32 +152,32 @@ def _token_losses(
     micro: MicroBatch,
     data: TokenData,
     objective: Objective,
-    logp_K: torch.Tensor,
+    logprob_K: torch.Tensor,
     entropy_K: torch.Tensor,
     past: Past | None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of each token of a micro-batch, and what of it is reported: shapes (K,)."""
     scale_K = data.credit.clip_scale_K
     tokens = PolicyTokens(
-        logp_K,
-        old_logp_K=logp_K.detach() if data.old_logp_K is None else micro.pick(data.old_logp_K, logp_K),
-        advantage_K=micro.pick(data.credit.advantage_K, logp_K),
+        logprob_K,
+        old_logprob_K=logprob_K.detach() if data.old_logprob_K is None else micro.pick(data.old_logprob_K, logprob_K),
+        advantage_K=micro.pick(data.credit.advantage_K, logprob_K),
         level=objective.ratio_level,
-        clip_scale_K=1.0 if scale_K is None else micro.pick(scale_K, logp_K),
-        statistics={name: micro.pick(values_K, logp_K) for name, values_K in data.statistics.items()},
+        clip_scale_K=1.0 if scale_K is None else micro.pick(scale_K, logprob_K),
+        constants={name: micro.pick(values_K, logprob_K) for name, values_K in data.constants.items()},
     )
     loss_K, clipped_K, bounded_K = objective.policy_loss.function(tokens, **objective.policy_params)
     terms = {"clipped": clipped_K}
     if bounded_K is not None:
         terms["bounded"] = bounded_K
-    if data.reference_logp_K is not None:
-        reference_K = micro.pick(data.reference_logp_K, logp_K)
-        terms["kl"] = kl_to_reference(logp_K, reference_K, objective.kl_estimator)
+    if data.reference_logprob_K is not None:
+        reference_K = micro.pick(data.reference_logprob_K, logprob_K)
+        terms["kl"] = kl_to_reference(logprob_K, reference_K, objective.kl_estimator)
         loss_K = loss_K + objective.beta * terms["kl"]
     if objective.smoothing is None:
         return loss_K - objective.entropy_coef * entropy_K, terms
     assert past is not None
-    turn_entropy_K = anchored(tokens.statistics.get(TURN_ENTROPY, entropy_K.detach()), entropy_K)
+    turn_entropy_K = anchored(tokens.constants.get(TURN_ENTROPY, entropy_K.detach()), entropy_K)
     smoothed = EntropyTokens(
         entropy_K, turn_entropy_K, data.turn_index_K[micro.index_K], past.last_turn, past.history, past.step
     )

@@ -23,7 +23,8 @@ from transformers import (
 
 from agentgym.agents.engines import Sample, SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
-from agentgym.trainers.sequences import TokenSequence, sampled_logits
+from agentgym.trainers.layout import TokenSequence
+from agentgym.trainers.scoring import sampled_logits
 
 VOCABULARY = 24
 STOP = (5, 11, 17)

@@ -10,7 +10,7 @@ import pytest
 
 from agentgym.trainers import scoring, token_data
 from agentgym.trainers import trainer as trainer_module
-from agentgym.trainers.sequences import TokenSequence
+from agentgym.trainers.layout import TokenSequence
 from tests.small_model import make_trainer
 
 # A lake of one row: four actions, of which only "right" leads anywhere. One token a response, so that the
@@ -75,7 +75,7 @@ def test_a_clip_scale_holds_the_policy_back(cloned_model, tmp_path, monkeypatch)
         data = list(trainer.minibatches(trainer.assign_credit(trainer.collect())))
         sums = trainer.update(data)
         logp = scoring.log_probabilities(trainer.model, data[0].batch, max_tokens=4096, temperature=1.0)
-        return sums["clipped"] / sums["tokens"], float(np.abs(logp - data[0].old_logp_K).mean())
+        return sums["clipped"] / sums["tokens"], float(np.abs(logp - data[0].old_logprob_K).mean())
 
     free_share, free_move = clipped(1.0)
     with_credit(monkeypatch, lambda credit, batch: replace(credit, clip_scale_T=np.full(batch.n_turns, 1e-3)))

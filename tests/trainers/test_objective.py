@@ -10,10 +10,11 @@ from agentgym.trainers.checkpoint import list_checkpoints
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import Credit, credit
 from agentgym.trainers.credit.registry import _SCHEMES
+from agentgym.trainers.layout import build_sequences
 from agentgym.trainers.losses import losses
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.sequences import build_sequences, sampled_logits
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.scoring import sampled_logits
+from agentgym.trainers.signal_names import SIGNALS
 from agentgym.trainers.signals.computed import TOKEN_SIGNALS
 from tests.small_model import make_trainer
 

@@ -24,7 +24,8 @@ from transformers import (
 
 from agentgym.agents.models import LoadedModel, add_lora
 from agentgym.agents.trajectory import Trajectory, Turn
-from agentgym.trainers.sequences import SequenceBatch, TokenSequence, build_sequences, micro_batches, sampled_logits
+from agentgym.trainers.layout import SequenceBatch, TokenSequence, build_sequences, micro_batches
+from agentgym.trainers.scoring import sampled_logits
 
 VOCABULARY = 20
 
@@ -211,9 +212,9 @@ def test_the_model_is_whole_afterwards() -> None:
 
 def gradients(model: Any, batch: SequenceBatch, weight_K: torch.Tensor) -> list[torch.Tensor]:
     logits, _ = sampled_logits(model, batch.sequences)
-    logp_K = torch.log_softmax(logits, -1)[torch.from_numpy(batch.slot_K), torch.from_numpy(batch.token_K)]
+    logprob_K = torch.log_softmax(logits, -1)[torch.from_numpy(batch.slot_K), torch.from_numpy(batch.token_K)]
     model.zero_grad()
-    (weight_K * logp_K).sum().backward()
+    (weight_K * logprob_K).sum().backward()
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 

@@ -19,7 +19,7 @@ from agentgym.trainers.losses.regularisers import EntropyHistory
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.scoring import log_probabilities
 from agentgym.trainers.token_data import TokenCredit, TokenData, count_retokenized
-from agentgym.trainers.update import Past, accumulate_gradient, with_statistics
+from agentgym.trainers.update import Past, accumulate_gradient, with_constants
 from tests.small_model import make_trainer
 
 VOCABULARY = 16
@@ -78,7 +78,9 @@ def token_data(trajectories, config, model, **credit) -> TokenData:
     advantage_K = rng.normal(size=n)
     data = TokenData.of(trajectories, credit_of(advantage_K, **credit), Objective.of(config), MAX_TOKENS)
     now = log_probabilities(model, data.batch, max_tokens=100, temperature=1.0)
-    return replace(data, old_logp_K=now + rng.normal(size=n) * 0.3, reference_logp_K=now + rng.normal(size=n) * 0.3)
+    return replace(
+        data, old_logprob_K=now + rng.normal(size=n) * 0.3, reference_logprob_K=now + rng.normal(size=n) * 0.3
+    )
 
 
 def history() -> EntropyHistory:
@@ -91,7 +93,7 @@ def gradient(model, data, config, temperature: float = 1.0):
     model.zero_grad()
     objective = Objective.of(config)
     reading = {"max_tokens": config.max_tokens_per_micro_batch, "temperature": temperature}
-    data = with_statistics(model, data, objective, **reading, seed=0)
+    data = with_constants(model, data, objective, **reading, seed=0)
     total = weight_total(data.n_tokens, data.n_trajectories, objective.aggregation)
     past = Past(history(), step=0, last_turn=data.last_turn)
     sums = accumulate_gradient(model, data, total, objective, **reading, past=past)
@@ -165,13 +167,13 @@ def naive_loss(model, trajectories, data, config, temperature: float = 1.0) -> t
     tokens = [everything[k] for k in chosen]
     advantage = [float(data.credit.advantage_K[k]) for k in chosen]
     scale = [1.0 if data.credit.clip_scale_K is None else float(data.credit.clip_scale_K[k]) for k in chosen]
-    old = data.old_logp_K[chosen]
+    old = data.old_logprob_K[chosen]
     values = naive_surrogates(config.policy_loss, tokens, old, advantage, scale, config.epsilon_high or 0.2)
     aggregation = config.loss_aggregation or get_loss(config.policy_loss).aggregation
     n_of = Counter(token.i for token in tokens)
     loss = torch.zeros((), dtype=torch.float64)
     for k, (token, value) in enumerate(zip(tokens, values, strict=True)):
-        from_reference = data.reference_logp_K[chosen[k]] - token.logp
+        from_reference = data.reference_logprob_K[chosen[k]] - token.logp
         value = value + config.beta * (from_reference.exp() - 1 - from_reference)
         of_turn = mean([other.entropy for other in tokens if other.turn == token.turn])
         penalty = torch.zeros(())
@@ -294,13 +296,13 @@ def test_equal_sequences_count_as_often_as_they_were_played(model):
     assert len(pair.batch.sequences) == 1
     advantage_K = np.split(pair.credit.advantage_K, 2)[0]
     # Opposite advantages of the two copies cancel; equal ones are those of one copy.
-    on_policy = replace(pair, old_logp_K=None, reference_logp_K=None)
+    on_policy = replace(pair, old_logprob_K=None, reference_logprob_K=None)
     opposite = credit_of(np.concatenate([advantage_K, -advantage_K]))
     cancelled, _ = gradient(model, replace(on_policy, credit=opposite), config)
     assert cancelled.abs().max() < 1e-7
     equal, _ = gradient(model, replace(on_policy, credit=credit_of(np.tile(advantage_K, 2))), config)
     one = replace(token_data([dialogue], config, model), credit=credit_of(advantage_K))
-    alone, _ = gradient(model, replace(one, old_logp_K=None, reference_logp_K=None), config)
+    alone, _ = gradient(model, replace(one, old_logprob_K=None, reference_logprob_K=None), config)
     torch.testing.assert_close(equal, alone, rtol=1e-4, atol=1e-7)
 
 
@@ -316,7 +318,7 @@ def test_no_observation_token_is_trained_on(model):
 
     hook = model.get_output_embeddings().register_forward_hook(remember)
     try:
-        gradient(model, replace(data, old_logp_K=None, reference_logp_K=None), config)
+        gradient(model, replace(data, old_logprob_K=None, reference_logprob_K=None), config)
     finally:
         hook.remove()
     distinct = len({s.ids[:i] for s in data.batch.sequences for i in s.sampled})

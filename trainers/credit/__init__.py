@@ -1,44 +1,15 @@
 """Credit schemes: who gets how much of the reward. `compute("gigpo", batch)` gives advantages.
 
-`credit` is the decorator that registers a scheme, here or in your own code; `schemes` lists all of them.
+`credit` is the decorator that registers a scheme, here or in your own code; `schemes` lists all of them. A scheme's
+family is the folder that its module lies in.
 """
 
-from agentgym.trainers.credit import (  # noqa: F401  (importing a module registers its schemes)
-    a2tgpo,
-    archer,
-    bi_level_gae,
-    capo_credit,
-    duration_weighted,
-    empg,
-    g_ra,
-    gdpo,
-    gigpo,
-    gpg,
-    grpo,
-    grpo_vps,
-    hgpo,
-    hicra,
-    hiper,
-    igpo,
-    istar,
-    ma_rlhf,
-    opo,
-    optimal_token_baseline,
-    poad,
-    ppo,
-    ppr,
-    prime,
-    pure,
-    reinforce,
-    reinforce_pp,
-    remax,
-    rloo,
-    rubricem,
-    sotopia_rl,
-    spa,
-    stratified_grpo,
-    tempo,
-)
+from importlib import import_module
+from pkgutil import walk_packages
+
 from agentgym.trainers.credit.registry import Credit, Scheme, compute, credit, get_scheme, schemes
 
 __all__ = ["Credit", "Scheme", "compute", "credit", "get_scheme", "schemes"]
+
+for _module in walk_packages(__path__, f"{__name__}."):
+    import_module(_module.name)  # which registers its schemes

@@ -7,6 +7,7 @@ parameters are keyword-only with defaults; their names, types and defaults are r
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,9 +16,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 
 from agentgym.trainers.batch import BoolArray, FloatArray, TurnBatch
-from agentgym.trainers.credit.parameters import read_parameters
-from agentgym.trainers.credit.registered import Registered, unknown
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.parameters import read_parameters
+from agentgym.trainers.registry import Registered, unknown
+from agentgym.trainers.signal_names import SIGNALS
 
 Granularity: TypeAlias = Literal["episode", "segment", "turn", "token"]
 SchemeFunction: TypeAlias = Callable[..., "Credit"]
@@ -79,11 +80,19 @@ class Scheme(Registered):
     aliases: Aliases | None
     """Translates the official code's parameter names; leaves all other names as they are."""
 
+    @property
+    def family(self) -> str:
+        """What it works on, in words: the docstring of the package that its module lies in."""
+        package = self.function.__module__.rpartition(".")[0]
+        lies_here = package.startswith(f"{__package__}.")
+        return (sys.modules[package].__doc__ or "").rstrip(".") if lies_here else "Of your own"
+
     def describe(self) -> dict[str, object]:
         """Everything about the scheme as JSON values."""
         return {
             "name": self.name,
             "summary": self.summary,
+            "family": self.family,
             "paper": self.paper,
             "granularity": self.granularity,
             "needs": list(self.needs),

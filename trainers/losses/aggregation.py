@@ -16,7 +16,7 @@ Aggregation: TypeAlias = Literal["token-mean", "sequence-mean", "sequence-mean-t
 
 
 def token_weights(
-    trajectory_K: IntArray, aggregation: Aggregation, *, max_tokens: int, trained_K: BoolArray | None = None
+    trajectory_K: IntArray, aggregation: Aggregation, *, max_episode_tokens: int, trained_K: BoolArray | None = None
 ) -> FloatArray:
     """The weight of each token in the loss, before division by `weight_total`: shape (K,), ≥ 0.
 
@@ -26,7 +26,7 @@ def token_weights(
     - "token-mean": every token counts alike (DAPO, arXiv:2503.14476, eq. 8).
     - "sequence-mean": every trajectory counts alike, its tokens share its weight (GRPO, arXiv:2402.03300, eq. 3).
     - "sequence-mean-token-sum": every token counts 1 and trajectories are averaged, so that long ones pull harder.
-    - "constant": every token counts 1/`max_tokens`, the most a trajectory can have, so that neither long nor
+    - "constant": every token counts 1/`max_episode_tokens`, the most a trajectory can have, so that neither long nor
       short ones are favoured (Dr. GRPO, arXiv:2503.20783).
 
     The names in verl are token-mean, seq-mean-token-mean, seq-mean-token-sum and seq-mean-token-sum-norm; the
@@ -36,7 +36,7 @@ def token_weights(
     if aggregation == "sequence-mean":
         counts = np.bincount(trajectory_K, weights=trained)
         return trained / np.maximum(counts, 1)[trajectory_K]
-    return trained / max_tokens if aggregation == "constant" else trained
+    return trained / max_episode_tokens if aggregation == "constant" else trained
 
 
 def weight_total(n_tokens: int, n_trajectories: int, aggregation: Aggregation) -> int:

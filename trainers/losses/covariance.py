@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from agentgym.trainers.batch import FloatArray
-from agentgym.trainers.credit.parameters import NonNegative, Positive, UnitInterval
 from agentgym.trainers.losses.policy import ppo
 from agentgym.trainers.losses.registry import Minibatch, PolicyTokens, TokenLosses, policy_loss
+from agentgym.trainers.parameters import NonNegative, Positive, UnitInterval
 
 DECIMALS = 4
 """Covariances are rounded, so that equal tokens stay equal however their log-probabilities were batched."""
@@ -30,7 +30,7 @@ def token_covariances(minibatch: Minibatch) -> FloatArray:
     trained = minibatch.trained_K
     covariance_K = np.full(len(trained), -np.inf)
     if trained.any():
-        logp, advantage = minibatch.logp_K[trained], minibatch.advantage_K[trained]
+        logp, advantage = minibatch.logprob_K[trained], minibatch.advantage_K[trained]
         covariance_K[trained] = np.round((logp - logp.mean()) * (advantage - advantage.mean()), DECIMALS)
     return covariance_K
 
@@ -63,7 +63,7 @@ def _choose_at_random(
     return {"detached_K": detached_K}
 
 
-@policy_loss("clip_cov", paper="arXiv:2505.22617", statistics=_choose_at_random)
+@policy_loss("clip_cov", paper="arXiv:2505.22617", constants=_choose_at_random)
 def clip_cov(
     tokens: PolicyTokens,
     *,
@@ -84,7 +84,7 @@ def clip_cov(
     Paper and code: the authors' code takes means and draws in each micro-batch; here it is the minibatch (the
     paper's batch), so that the result does not depend on the memory at hand.
     """
-    drawn_K = tokens.statistics["detached_K"] > 0
+    drawn_K = tokens.constants["detached_K"] > 0
     loss_K = ppo(tokens, epsilon=epsilon, epsilon_high=epsilon_high).loss_K
     return TokenLosses(torch.where(drawn_K, torch.zeros_like(loss_K), loss_K), drawn_K)
 
@@ -98,7 +98,7 @@ def _choose_largest(minibatch: Minibatch, *, kl_cov_ratio: float, ppo_kl_coef: f
     return {"penalised_K": penalised_K}
 
 
-@policy_loss("kl_cov", paper="arXiv:2505.22617", statistics=_choose_largest)
+@policy_loss("kl_cov", paper="arXiv:2505.22617", constants=_choose_largest)
 def kl_cov(tokens: PolicyTokens, *, kl_cov_ratio: UnitInterval = 2e-4, ppo_kl_coef: NonNegative = 1.0) -> TokenLosses:
     """KL-Cov: the unclipped surrogate, with a KL penalty on the tokens of highest covariance (arXiv:2505.22617).
 
@@ -111,7 +111,7 @@ def kl_cov(tokens: PolicyTokens, *, kl_cov_ratio: UnitInterval = 2e-4, ppo_kl_co
     Paper and code: the paper writes the KL divergence of π_old and π; the code, and we, take |log ρ| of the
     sampled token. The code ranks the tokens of each micro-batch, we rank those of the minibatch.
     """
-    penalised_K = tokens.statistics["penalised_K"] > 0
+    penalised_K = tokens.constants["penalised_K"] > 0
     surrogate_K = -tokens.ratio_K * tokens.advantage_K
     has_moved_K = tokens.log_ratio_K.abs() > SAME
     penalty_K = ppo_kl_coef * tokens.log_ratio_K.abs()

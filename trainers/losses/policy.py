@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 
 from agentgym.trainers.batch import FloatArray
-from agentgym.trainers.credit.parameters import Positive
 from agentgym.trainers.losses.ratios import anchored
 from agentgym.trainers.losses.registry import Minibatch, PolicyTokens, TokenLosses, policy_loss
+from agentgym.trainers.parameters import Positive
 
 
 def _clip(tokens: PolicyTokens, epsilon: float, epsilon_high: float | None) -> TokenLosses:
@@ -36,7 +36,7 @@ def reinforce(tokens: PolicyTokens) -> TokenLosses:
 
     Paper and code: no difference known.
     """
-    return TokenLosses(-tokens.advantage_K * tokens.logp_K, _nowhere(tokens))
+    return TokenLosses(-tokens.advantage_K * tokens.logprob_K, _nowhere(tokens))
 
 
 @policy_loss("ppo", paper="arXiv:1707.06347")
@@ -118,7 +118,7 @@ def cispo(tokens: PolicyTokens, *, epsilon: Positive = 0.2, epsilon_high: Positi
     low, high = tokens.clip_range(epsilon, epsilon_high)
     ratio_K = tokens.ratio_K.detach()
     weight_K = ratio_K.clamp(low, high)  # type: ignore[arg-type]  # both floats, or tensors
-    return TokenLosses(-weight_K * tokens.advantage_K * tokens.logp_K, weight_K != ratio_K)
+    return TokenLosses(-weight_K * tokens.advantage_K * tokens.logprob_K, weight_K != ratio_K)
 
 
 @policy_loss("sapo", paper="arXiv:2511.20347", aggregation="sequence-mean")
@@ -151,7 +151,7 @@ def _geometric_means(minibatch: Minibatch, *, epsilon: float, epsilon_high: floa
 
 
 @policy_loss(
-    "gmpo", paper="arXiv:2507.20673", ratio="sequence", aggregation="sequence-mean", statistics=_geometric_means
+    "gmpo", paper="arXiv:2507.20673", ratio="sequence", aggregation="sequence-mean", constants=_geometric_means
 )
 def gmpo(tokens: PolicyTokens, *, epsilon: Positive = 0.4, epsilon_high: Positive | None = None) -> TokenLosses:
     """GMPO: the geometric mean of a trajectory's clipped token ratios (arXiv:2507.20673).
@@ -170,5 +170,5 @@ def gmpo(tokens: PolicyTokens, *, epsilon: Positive = 0.4, epsilon_high: Positiv
     clamped_K = log_ratio_K.clamp(low_K, high_K)  # type: ignore[arg-type]  # both floats, or tensors
     sign_K = advantage_K.sign()
     held_K = sign_K * torch.minimum(sign_K * log_ratio_K, sign_K * clamped_K)
-    mean_K = anchored(tokens.statistics["clipped_log_ratio_K"], held_K)
-    return TokenLosses(-tokens.statistics["unit_advantage_K"] * mean_K.exp(), clamped_K != log_ratio_K)
+    mean_K = anchored(tokens.constants["clipped_log_ratio_K"], held_K)
+    return TokenLosses(-tokens.constants["unit_advantage_K"] * mean_K.exp(), clamped_K != log_ratio_K)

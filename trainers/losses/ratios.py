@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
-from agentgym.trainers.credit.blocks import segment_sum
+from agentgym.trainers.segments import segment_sum
 
 RatioLevel: TypeAlias = Literal["token", "turn", "sequence"]
 """Of what the ratio is taken; a sequence is a trajectory."""

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
-from agentgym.trainers.credit.parameters import read_parameters
-from agentgym.trainers.credit.registered import Registered, unknown
 from agentgym.trainers.losses.aggregation import Aggregation
 from agentgym.trainers.losses.ratios import RatioLevel, anchored, ratio, unit_mean
+from agentgym.trainers.parameters import read_parameters
+from agentgym.trainers.registry import Registered, unknown
 
 Kind: TypeAlias = Literal["policy", "regulariser"]
 F = TypeVar("F", bound=Callable[..., object])
@@ -31,29 +31,29 @@ UNIT_LOG_RATIO = "unit_log_ratio_K"
 class PolicyTokens:
     """What a policy loss is computed from: some tokens of a minibatch, as tensors of shape (K,)."""
 
-    logp_K: torch.Tensor
+    logprob_K: torch.Tensor
     """log π, differentiable."""
-    old_logp_K: torch.Tensor
+    old_logprob_K: torch.Tensor
     """log π_old."""
     advantage_K: torch.Tensor
     level: RatioLevel = "token"
     """Of what the ratio is taken."""
     clip_scale_K: torch.Tensor | float = 1.0
     """What the clip range of each token is multiplied by (c in `Credit.clip_scale_T`)."""
-    statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """What is known of the whole minibatch: constants, one for each token (see `minibatch_statistics`)."""
+    constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """What is known of the whole minibatch: constants, one for each token (see `minibatch_constants`)."""
 
     @property
     def token_log_ratio_K(self) -> torch.Tensor:
         """log π − log π_old of the token itself, differentiable."""
-        return self.logp_K - self.old_logp_K
+        return self.logprob_K - self.old_logprob_K
 
     @property
     def log_ratio_K(self) -> torch.Tensor:
         """The logarithm of the ratio of the token, or of its turn or trajectory, differentiable."""
         if self.level == "token":
             return self.token_log_ratio_K
-        return anchored(self.statistics[UNIT_LOG_RATIO], self.logp_K)
+        return anchored(self.constants[UNIT_LOG_RATIO], self.logprob_K)
 
     @property
     def ratio_K(self) -> torch.Tensor:
@@ -82,7 +82,7 @@ class TokenLosses(NamedTuple):
 class Minibatch:
     """All tokens of one optimizer step, of all processes, in an order that does not depend on the processes."""
 
-    logp_K: FloatArray
+    logprob_K: FloatArray
     """log π of the present policy."""
     log_ratio_K: FloatArray
     """log π − log π_old of each token."""
@@ -99,7 +99,7 @@ class Minibatch:
         return unit_mean(value_K, self.unit_K, self.trained_K)
 
 
-StatisticsFunction: TypeAlias = Callable[..., dict[str, FloatArray]]
+ConstantsFunction: TypeAlias = Callable[..., dict[str, FloatArray]]
 """`(Minibatch, **parameters)` → constants for each token, by name."""
 
 
@@ -112,7 +112,7 @@ class Loss(Registered):
     """Of what its paper takes the ratio."""
     aggregation: Aggregation
     """How its paper averages."""
-    statistics: StatisticsFunction | None
+    constants: ConstantsFunction | None
     """What must be known of the whole minibatch before its first gradient; takes the same parameters."""
 
     @property
@@ -133,16 +133,16 @@ class Loss(Registered):
             "parameters": {p.name: {"type": p.type, "default": p.default} for p in self.parameters.values()},
         }
 
-    def minibatch_statistics(
+    def minibatch_constants(
         self, minibatch: Minibatch, level: RatioLevel, params: Mapping[str, Any]
     ) -> dict[str, FloatArray]:
         """The constants of each token that the loss needs before the first gradient of the minibatch."""
         of_units = {} if level == "token" else {UNIT_LOG_RATIO: minibatch.unit_mean(minibatch.log_ratio_K)}
-        return of_units | (self.statistics(minibatch, **params) if self.statistics else {})
+        return of_units | (self.constants(minibatch, **params) if self.constants else {})
 
-    def needs_statistics(self, level: RatioLevel) -> bool:
-        """Whether `minibatch_statistics` has anything to say."""
-        return level != "token" or self.statistics is not None
+    def needs_constants(self, level: RatioLevel) -> bool:
+        """Whether `minibatch_constants` has anything to say."""
+        return level != "token" or self.constants is not None
 
     def check_parameters(self, params: Mapping[str, object]) -> dict[str, Any]:
         """All parameters, those given and the others' defaults, checked. Raises `ValueError` in one line."""
@@ -159,10 +159,10 @@ def policy_loss(
     paper: str,
     ratio: RatioLevel = "token",
     aggregation: Aggregation = "token-mean",
-    statistics: StatisticsFunction | None = None,
+    constants: ConstantsFunction | None = None,
 ) -> Callable[[F], F]:
     """Register the decorated surrogate, `(PolicyTokens, *, …) → TokenLosses`, as the policy loss `name`."""
-    return _register(name, "policy", paper, ratio, aggregation, statistics)
+    return _register(name, "policy", paper, ratio, aggregation, constants)
 
 
 def regulariser(name: str, *, paper: str) -> Callable[[F], F]:
@@ -176,7 +176,7 @@ def _register(
     paper: str,
     ratio: RatioLevel,
     aggregation: Aggregation,
-    statistics: StatisticsFunction | None,
+    constants: ConstantsFunction | None,
 ) -> Callable[[F], F]:
     def register(function: F) -> F:
         parameters = read_parameters(function)
@@ -188,7 +188,7 @@ def _register(
             kind=kind,
             ratio=ratio,
             aggregation=aggregation,
-            statistics=statistics,
+            constants=constants,
         )
         return function
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from agentgym.trainers.batch import FloatArray, IntArray
-from agentgym.trainers.credit.parameters import NonNegative
 from agentgym.trainers.losses.registry import regulariser
+from agentgym.trainers.parameters import NonNegative
 
 KLEstimator: TypeAlias = Literal["k1", "k2", "k3", "abs"]
 HistoryMean: TypeAlias = Literal["padded", "per_turn"]
 
 
 def kl_to_reference(
-    logp_K: torch.Tensor,
-    reference_logp_K: torch.Tensor,
+    logprob_K: torch.Tensor,
+    reference_logprob_K: torch.Tensor,
     estimator: KLEstimator = "k3",
     *,
     clip: bool = False,
@@ -36,14 +36,14 @@ def kl_to_reference(
     `clip`: what verl does to k3 against overflow: Δ is clamped to ±20 and the estimate to ±10, where its gradient
     ends.
     """
-    difference_K = logp_K - reference_logp_K
+    difference_K = logprob_K - reference_logprob_K
     if estimator == "k1":
         return difference_K
     if estimator == "k2":
         return 0.5 * difference_K.square()
     if estimator == "abs":
         return difference_K.abs()
-    log_ratio_K = reference_logp_K - logp_K
+    log_ratio_K = reference_logprob_K - logprob_K
     if clip:
         log_ratio_K = log_ratio_K.clamp(-20, 20)
     estimate_K = log_ratio_K.exp() - 1 - log_ratio_K

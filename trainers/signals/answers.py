@@ -9,8 +9,8 @@ import numpy as np
 
 from agentgym.agents.answers import ForcedAnswer
 from agentgym.trainers.batch import FloatArray
+from agentgym.trainers.layout import TokenSequence, share_sequences
 from agentgym.trainers.scoring import log_probabilities
-from agentgym.trainers.sequences import TokenSequence, share_sequences
 
 ANSWER_SIGNALS = ("answer_logprob_T", "final_answer_logprob_N", "answer_prob_T", "final_answer_prob_N")
 
@@ -26,9 +26,9 @@ def answer_signals(
     """
     flat = [each for trajectory in forced for each in trajectory]
     batch = share_sequences([TokenSequence(each.ids, each.answer) for each in flat])
-    logp_K = log_probabilities(model, batch, max_tokens=max_tokens, temperature=temperature)
+    logprob_K = log_probabilities(model, batch, max_tokens=max_tokens, temperature=temperature)
     length = np.array([len(each.answer) for each in flat], np.int64)
-    mean = np.bincount(np.repeat(np.arange(len(flat)), length), logp_K, len(flat)) / length
+    mean = np.bincount(np.repeat(np.arange(len(flat)), length), logprob_K, len(flat)) / length
     is_final = np.zeros(len(flat), np.bool_)
     is_final[np.cumsum([len(trajectory) for trajectory in forced], dtype=np.int64) - 1] = True
     logprob_T, final_logprob_N = mean[~is_final], mean[is_final]

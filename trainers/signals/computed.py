@@ -16,9 +16,9 @@ import numpy as np
 
 from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.batch import FloatArray, TurnBatch
-from agentgym.trainers.scoring import Reading, logp_of_token, read_tokens
-from agentgym.trainers.sequences import build_sequences
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.layout import build_sequences
+from agentgym.trainers.scoring import Reading, logprob_of_token, read_tokens
+from agentgym.trainers.signal_names import SIGNALS
 from agentgym.trainers.signals.answers import ANSWER_SIGNALS
 from agentgym.trainers.signals.entropy import entropy, sum_pi_squared
 
@@ -38,7 +38,7 @@ TOLD = ("state_key", "observation", "tokens", "token_ids", "logprob_K", "reward_
 TOKEN_SIGNALS: dict[str, TokenSignal] = {
     "entropy_K": TokenSignal(entropy),
     "sum_pi_squared_K": TokenSignal(sum_pi_squared),
-    "reference_logprob_K": TokenSignal(logp_of_token, reference=True),
+    "reference_logprob_K": TokenSignal(logprob_of_token, reference=True),
 }
 """The signals of tokens that can be computed, by their name in `SIGNALS`; those of answers are in `answers`."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
-from agentgym.trainers.credit.blocks import segment_std
+from agentgym.trainers.segments import segment_std
 
 from ..compare import Case, Report
 

@@ -70,27 +70,27 @@ def _check_policy_loss(
         {ours: params[official] for ours, official in names.items() if ours in loss.parameters}
     )
     aggregation = _AGGREGATIONS[mode] if mode else loss.aggregation
-    logp_K = _masked(given, "logprob", mask).requires_grad_()
-    old_logp_K, advantage_K = _masked(given, "old_logprob", mask), _masked(given, "advantage", mask)
+    logprob_K = _masked(given, "logprob", mask).requires_grad_()
+    old_logprob_K, advantage_K = _masked(given, "old_logprob", mask), _masked(given, "advantage", mask)
     minibatch = Minibatch(
-        logp_K=logp_K.detach().numpy(),
-        log_ratio_K=(logp_K.detach() - old_logp_K).numpy(),
+        logprob_K=logprob_K.detach().numpy(),
+        log_ratio_K=(logprob_K.detach() - old_logprob_K).numpy(),
         advantage_K=advantage_K.numpy(),
         unit_K=row_K,
         trained_K=np.ones(len(row_K), dtype=bool),
         clip_scale_K=np.ones(len(row_K)),
         rng=np.random.default_rng(0),
     )
-    statistics = loss.minibatch_statistics(minibatch, loss.ratio, settings)
-    tensors = {name: torch.from_numpy(values) for name, values in statistics.items()}
-    tokens = PolicyTokens(logp_K, old_logp_K, advantage_K, loss.ratio, statistics=tensors)
+    constants = loss.minibatch_constants(minibatch, loss.ratio, settings)
+    tensors = {name: torch.from_numpy(values) for name, values in constants.items()}
+    tokens = PolicyTokens(logprob_K, old_logprob_K, advantage_K, loss.ratio, constants=tensors)
     result = loss.function(tokens, **settings)
 
-    weight_K = token_weights(row_K, aggregation, max_tokens=mask.shape[1])
+    weight_K = token_weights(row_K, aggregation, max_episode_tokens=mask.shape[1])
     # verl's row counts: rows without tokens count in GMPO's plain mean alone; the last mode does not average rows.
     rows = {"gmpo": len(mask)}.get(name, 1 if mode == "seq-mean-token-sum-norm" else int(mask.any(1).sum()))
     value = (torch.from_numpy(weight_K) * result.loss_K).sum() / weight_total(len(row_K), rows, aggregation)
-    (gradient_K,) = torch.autograd.grad(value, logp_K)
+    (gradient_K,) = torch.autograd.grad(value, logprob_K)
     gradient = np.zeros(mask.shape)
     gradient[mask] = gradient_K.numpy()
     report.number(f"{key} loss", value.item(), expected["loss"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute
-from agentgym.trainers.credit.pure import step_scores
+from agentgym.trainers.credit.process.pure import step_scores
 
 from ..compare import RTOL, Report
 from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal

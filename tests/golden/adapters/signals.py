@@ -9,7 +9,7 @@ import numpy as np
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, compute
-from agentgym.trainers.credit.hgpo import history_groups
+from agentgym.trainers.credit.states.hgpo import history_groups
 
 from ..compare import RTOL, Report
 from .algorithm_cases import NEARLY_EQUAL_RTOL, nearly_equal

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, compute, credit, get_scheme, registry, schemes
-from agentgym.trainers.credit.blocks import compare, discounted_returns, intersect
+from agentgym.trainers.credit.blocks import compare, discounted_returns
+from agentgym.trainers.segments import intersect
 from tests.trainers.credit.batches import batches, quarters, quick
 
 

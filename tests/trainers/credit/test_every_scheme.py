@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, Scheme, compute, get_scheme, schemes
-from agentgym.trainers.credit.parameters import Parameter
-from agentgym.trainers.signals import SIGNALS
+from agentgym.trainers.parameters import Parameter
+from agentgym.trainers.signal_names import SIGNALS
 from tests.docs_tables import is_ours
 from tests.trainers.credit.batches import PARTS, batch_of, batches, quarters
 

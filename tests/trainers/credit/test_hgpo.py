@@ -11,7 +11,7 @@ from hypothesis import given
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute
-from agentgym.trainers.credit.hgpo import history_groups
+from agentgym.trainers.credit.states.hgpo import history_groups
 from tests.trainers.credit.batches import batches, quick
 
 EPSILON = 1e-6

@@ -12,7 +12,7 @@ from hypothesis import given
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute
 from agentgym.trainers.credit.blocks import rate_of_others
-from agentgym.trainers.credit.pure import step_scores
+from agentgym.trainers.credit.process.pure import step_scores
 from tests.trainers.credit.batches import batch_of, batches, quick
 from tests.trainers.credit.naive_process import Row, less_others, n_tokens, others, outcome, placed, sums_from
 

@@ -32,7 +32,7 @@ def one_token(
         one * clip_scale,
         np.random.default_rng(0),
     )
-    found = loss.minibatch_statistics(minibatch, loss.ratio, checked)
+    found = loss.minibatch_constants(minibatch, loss.ratio, checked)
     tokens = PolicyTokens(
         logp,
         -torch.ones(1, dtype=torch.float64),
@@ -146,9 +146,9 @@ def test_covariances_by_hand() -> None:
 def test_kl_cov_takes_the_highest_covariances() -> None:
     loss = get_loss("kl_cov")
     minibatch = minibatch_of([-1, -4, -2.5, -2.5, 9], [1, -3, 1, 1, 9], [True] * 4 + [False])
-    found = loss.minibatch_statistics(minibatch, "token", loss.check_parameters({"kl_cov_ratio": 0.25}))
+    found = loss.minibatch_constants(minibatch, "token", loss.check_parameters({"kl_cov_ratio": 0.25}))
     assert found["penalised_K"].tolist() == [0, 1, 0, 0, 0]
-    two = loss.minibatch_statistics(minibatch, "token", loss.check_parameters({"kl_cov_ratio": 0.6}))
+    two = loss.minibatch_constants(minibatch, "token", loss.check_parameters({"kl_cov_ratio": 0.6}))
     assert two["penalised_K"].tolist() == [1, 1, 0, 0, 0]
 
 
@@ -159,7 +159,7 @@ def test_clip_cov_draws_among_the_candidates_alike_for_one_seed() -> None:
 
     def drawn(seed: int) -> list[float]:
         minibatch = minibatch_of(logp, advantage, [True] * 60, seed)
-        return loss.minibatch_statistics(minibatch, "token", params)["detached_K"].tolist()
+        return loss.minibatch_constants(minibatch, "token", params)["detached_K"].tolist()
 
     assert sum(drawn(0)) == 6 and sum(drawn(0)[40:]) == 0
     assert drawn(0) == drawn(0) != drawn(1)

@@ -71,10 +71,10 @@ LOSS_K = np.array([1.0, 2.0, 6.0, 10.0, 20.0])
     ],
 )
 def test_aggregation_by_hand(aggregation: Aggregation, loss: float, without_the_third: float) -> None:
-    weight_K = token_weights(TRAJECTORY_K, aggregation, max_tokens=10)
+    weight_K = token_weights(TRAJECTORY_K, aggregation, max_episode_tokens=10)
     assert (weight_K * LOSS_K).sum() / weight_total(5, 2, aggregation) == pytest.approx(loss)
     trained_K = np.array([True, True, False, True, True])
-    weight_K = token_weights(TRAJECTORY_K, aggregation, max_tokens=10, trained_K=trained_K)
+    weight_K = token_weights(TRAJECTORY_K, aggregation, max_episode_tokens=10, trained_K=trained_K)
     assert (weight_K * LOSS_K).sum() / weight_total(4, 2, aggregation) == pytest.approx(without_the_third)
 
 
@@ -84,17 +84,17 @@ def test_weights_sum_up(lengths: list[int]) -> None:
     # A constant length is the most there can be, so that shorter trajectories count less.
     expected = {"constant": np.mean(lengths) / 10, "sequence-mean-token-sum": np.mean(lengths)}
     for aggregation in AGGREGATIONS:
-        weight_K = token_weights(trajectory_K, aggregation, max_tokens=10)
+        weight_K = token_weights(trajectory_K, aggregation, max_episode_tokens=10)
         share = weight_K.sum() / weight_total(len(weight_K), len(lengths), aggregation)
         assert share == pytest.approx(expected.get(aggregation, 1))
         assert (weight_K > 0).all()
-    by_trajectory = token_weights(trajectory_K, "sequence-mean", max_tokens=10)
+    by_trajectory = token_weights(trajectory_K, "sequence-mean", max_episode_tokens=10)
     assert np.bincount(trajectory_K, by_trajectory) == pytest.approx(np.ones(len(lengths)))
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_no_tokens(aggregation: Aggregation) -> None:
-    assert token_weights(np.empty(0, np.int64), aggregation, max_tokens=10).shape == (0,)
+    assert token_weights(np.empty(0, np.int64), aggregation, max_episode_tokens=10).shape == (0,)
 
 
 # EPO --------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 Nearly every scheme is one expression with different words in it:
 
-- `units`: **which unit** is judged. A segmentation gives each entry (turn, token) the number of its segment
-  (task, task and state, sub-goal, trajectory); `offsets` delimit segments that lie one after the other.
+- `agentgym.trainers.segments`: **which unit** is judged. A segmentation gives each entry (turn, token) the number of
+  its segment (task, task and state, sub-goal, trajectory); `offsets` delimit segments that lie one after the other.
 - `earnings`: **what it earned**: the episode's score, rewards on tokens, the gain of a potential, the minimum.
 - `gathering`: **how earnings gather** over time: discounted sums, generalised advantage estimation.
 - `comparison`: **whom it is compared with**, and how the comparison is **scaled**.
@@ -29,15 +29,6 @@ from agentgym.trainers.credit.blocks.earnings import (
     token_rewards,
 )
 from agentgym.trainers.credit.blocks.gathering import discounted_returns, gae, peak_normalised, successors
-from agentgym.trainers.credit.blocks.units import (
-    intersect,
-    last_entries,
-    offsets_at,
-    segment_mean,
-    segment_of,
-    segment_std,
-    segment_sum,
-)
 
 __all__ = [
     "Scale",
@@ -48,18 +39,11 @@ __all__ = [
     "episode_scores",
     "gae",
     "gains",
-    "intersect",
-    "last_entries",
     "min_form_weights",
-    "offsets_at",
     "peak_normalised",
     "penalised",
     "rate_of_others",
     "response_rewards",
-    "segment_mean",
-    "segment_of",
-    "segment_std",
-    "segment_sum",
     "standardise",
     "successors",
     "token_rewards",

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
-from agentgym.trainers.credit.blocks.units import segment_mean, segment_std, segment_sum
+from agentgym.trainers.segments import segment_mean, segment_std, segment_sum
 
 Scale: TypeAlias = Literal["none", "std", "leave_one_out"]
 Statistics: TypeAlias = Literal["turns", "trajectories"]

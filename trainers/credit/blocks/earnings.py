@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
-from agentgym.trainers.credit.blocks.units import last_entries, segment_of, segment_sum
+from agentgym.trainers.segments import last_entries, segment_of, segment_sum
 
 
 def penalised(value_T: FloatArray, batch: TurnBatch, penalty: float) -> FloatArray:

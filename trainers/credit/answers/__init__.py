@@ -1,0 +1,1 @@
+"""From the answer's probability."""

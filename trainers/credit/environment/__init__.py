@@ -1,0 +1,1 @@
+"""From what the environment tells besides."""

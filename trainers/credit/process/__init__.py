@@ -1,0 +1,1 @@
+"""From implicit, learned or judged step scores."""

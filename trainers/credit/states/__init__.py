@@ -1,0 +1,1 @@
+"""From states that several turns began in."""

@@ -1,0 +1,1 @@
+"""From the policy's own statistics."""
