@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from agentgym.agents.trajectory import StopReason, Trajectory, read_trajectories
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.batch_json import flag, number
 from agentgym.trainers.credit import Credit, Scheme, compute, get_scheme
-from agentgym.trainers.reading import flag, number
 
 _LONGEST_FLOAT = 400
 """Digits of an integer that is surely larger than every float."""

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agentgym.credit_command import Comparison
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Scheme
 
 if TYPE_CHECKING:

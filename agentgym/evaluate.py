@@ -42,14 +42,14 @@ def load_agent(name: str) -> NamedAgent:
     import torch
 
     from agentgym.agents.models import load_model
-    from agentgym.train import make_agent, quieten_libraries
+    from agentgym.build import eval_temperature, make_agent
+    from agentgym.train import quieten_libraries
 
     quieten_libraries()
     loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
     run_config = _run_config(Path(name))
     config = run_config or RunConfig(env_id="")
-    temperature = config.temperature if config.eval_temperature is None else config.eval_temperature
-    return NamedAgent(name, make_agent(config, loaded, temperature), run_config)
+    return NamedAgent(name, make_agent(config, loaded, eval_temperature(config)), run_config)
 
 
 def _run_config(path: Path) -> RunConfig | None:

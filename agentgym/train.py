@@ -24,21 +24,20 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agentgym.agents.contexts import Context
-from agentgym.agents.engines import SamplingParams
-from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.evaluation import evaluate, panel_specs
-from agentgym.agents.formats import get_format
-from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.models import LoadedModel, adapter_merged, add_lora, load_model, stop_token_ids
+from agentgym.agents.models import adapter_merged
 from agentgym.agents.rollout import play
+from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
 from agentgym.config import RunConfig, load_config, try_environment
-from agentgym.envs import make
+from agentgym.envs.told import look_at
 from agentgym.processes import processes_to_start, run_processes
 from agentgym.report import write_report
 from agentgym.run_directory import RunDirectory
 from agentgym.tables import evaluation_tables
 from agentgym.trainers.checkpoint import CheckpointError
+from agentgym.trainers.parts import NotFiniteError
+from agentgym.trainers.processes import Processes
+from agentgym.trainers.rollouts import NothingPlayedError
 from agentgym.trainers.trainer import Trainer
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         return run.run()
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, NothingPlayedError, NotFiniteError, OSError) as error:
         _say_error(console, error)
         return 1
     except KeyboardInterrupt:
@@ -96,37 +95,13 @@ class TrainingRun:
             handlers=[RichHandler(console=self.console, show_path=False)],
         )
         for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
-            try_environment(config.env_id, partial(self.make_env, split))  # before a model is loaded
-        self.model = self._load_model()
+            try_environment(config.env_id, partial(make_env, config, split))  # before a model is loaded
+        check_training(config, look_at(make_env(config, "train"), config.env_id), Processes())
+        self.model = make_model(config, self.accelerator.device)
         self.agent = make_agent(config, self.model, config.temperature)
-        self.trainer = Trainer(
-            config,
-            self.model,
-            self.agent,
-            env_id=config.env_id,
-            make_env=partial(self.make_env, "train"),
-            run_dir=self.directory.path,
-            accelerator=self.accelerator,
-        )
+        self.trainer = make_trainer(config, self.model, self.agent, self.directory.path)
         if checkpoint is not None:
             self.trainer.resume(checkpoint)
-
-    def make_env(self, split: str) -> Any:
-        """A fresh environment of the run."""
-        limit = {} if self.config.max_turns is None else {"max_turns": self.config.max_turns}
-        return make(self.config.env_id, **self.config.env_kwargs, **limit, split=split)
-
-    def _load_model(self) -> LoadedModel:
-        config = self.config
-        base = load_model(config.model, dtype=config.dtype, device=self.accelerator.device)
-        return add_lora(
-            base,
-            r=config.lora_r,
-            alpha=config.lora_alpha,
-            dropout=config.lora_dropout,
-            target_modules=config.lora_target_modules,
-            seed=config.seed,
-        )
 
     def run(self) -> int:
         """Evaluate, train, evaluate, report. Returns the exit status."""
@@ -166,9 +141,8 @@ class TrainingRun:
         def show_phase(name: str, done: int, of: int) -> None:
             progress.update(phase, description=f"  {name}", completed=done, total=of)
 
-        trainer.on_progress = show_phase
         with _stop_on_interrupt(trainer, self.console):
-            for metrics in trainer.train():
+            for metrics in trainer.train(show_phase):
                 if self.is_main:
                     self.directory.add_metrics(metrics)
                     self.accelerator.log(metrics, step=int(metrics["step"]))
@@ -182,11 +156,10 @@ class TrainingRun:
         specs = panel_specs(config.env_id, episodes=config.eval_episodes, seed=config.eval_seed)
         mine = specs[accelerator.process_index :: accelerator.num_processes]
         bar = progress.add_task(f"evaluate {stage}", total=len(mine), note="")
-        temperature = config.temperature if config.eval_temperature is None else config.eval_temperature
         with adapter_merged(self.model.model):
             played = play(
-                make_agent(config, self.model, temperature),
-                partial(self.make_env, config.eval_split),
+                make_agent(config, self.model, eval_temperature(config)),
+                partial(make_env, config, config.eval_split),
                 mine,
                 num_envs=config.num_envs,
                 on_episode=lambda _: progress.advance(bar),
@@ -230,18 +203,6 @@ def _as_main_process(decide: Callable[[], T]) -> T:
     if isinstance(outcome[0], ValueError):
         raise outcome[0]
     return cast("T", outcome[0])
-
-
-def make_agent(config: RunConfig, loaded: LoadedModel, temperature: float) -> LLMAgent:
-    """The agent that `config` describes, over a loaded model."""
-    return LLMAgent(
-        TransformersEngine(loaded.model, stop_token_ids(loaded)),
-        loaded.tokenizer,
-        context=Context(config.window, config.show_admissible_actions),
-        format=get_format(config.format),
-        sampling=SamplingParams(config.max_new_tokens, temperature, config.top_p),
-        context_length=loaded.context_length,
-    )
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentgym.agents.agent import Agent, Decision, Episode, ExpertAgent, HumanAgent, RandomAgent
-    from agentgym.agents.answers import ForcedAnswer, forced_answers
     from agentgym.agents.contexts import ChatPieces, Context
     from agentgym.agents.engines import Engine, Sample, SamplingParams
     from agentgym.agents.engines.transformers import TransformersEngine
@@ -45,7 +44,6 @@ __all__ = [
     "EpisodeSpec",
     "Evaluation",
     "ExpertAgent",
-    "ForcedAnswer",
     "Format",
     "GroupError",
     "HumanAgent",
@@ -63,7 +61,6 @@ __all__ = [
     "add_lora",
     "check_groups",
     "evaluate",
-    "forced_answers",
     "get_format",
     "load_model",
     "panel_specs",
@@ -76,7 +73,6 @@ __all__ = [
 
 _MODULES = {
     "agent": ["Agent", "Decision", "Episode", "ExpertAgent", "HumanAgent", "RandomAgent"],
-    "answers": ["ForcedAnswer", "forced_answers"],
     "contexts": ["ChatPieces", "Context"],
     "engines": ["Engine", "Sample", "SamplingParams"],
     "engines.transformers": ["TransformersEngine"],

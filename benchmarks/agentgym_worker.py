@@ -7,18 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from update_task import Run, Setting, StepCounts, prompt_texts, read_setting, reward
 
-from agentgym.agents.contexts import ChatPieces, Context
-from agentgym.agents.engines import SamplingParams
-from agentgym.agents.engines.transformers import TransformersEngine
-from agentgym.agents.formats import get_format
-from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.models import add_lora, load_model
-from agentgym.agents.trajectory import Trajectory
-from agentgym.envs import TextEnv
-from agentgym.trainers.config import TrainerConfig
+from agentgym import build
+from agentgym.agents.contexts import ChatPieces
+from agentgym.agents.trajectory import read_trajectories
+from agentgym.config import RunConfig
+from agentgym.envs import TextEnv, register
+from agentgym.trainers.records import TRAJECTORIES
 from agentgym.trainers.trainer import Trainer
 
 
@@ -45,26 +41,17 @@ class PromptEnv(TextEnv):
         return {"success": False, "task_id": str(self.task), "task_type": "prompt", "state_key": str(self.task)}
 
 
-class CountingTrainer(Trainer):
-    """Keeps what the last step played."""
-
-    def collect(self) -> list[Trajectory]:
-        self.played = super().collect()
-        return self.played
-
-
-def make_trainer(setting: Setting) -> CountingTrainer:
-    base = load_model(setting.model, dtype="float32")
-    model = add_lora(base, r=16, alpha=32, dropout=0.0, target_modules="all-linear", seed=setting.seed)
-    agent = LLMAgent(
-        TransformersEngine(model.model, [model.tokenizer.eos_token_id]),
-        model.tokenizer,
-        context=Context(),
-        format=get_format("plain"),
-        sampling=SamplingParams(max_new_tokens=setting.new_tokens),
-        context_length=model.context_length,
-    )
-    config = TrainerConfig(
+def make_trainer(setting: Setting) -> Trainer:
+    prompts: list[str] = []
+    tasks: dict[int, int] = {}
+    register("benchmark/Prompt-v0", lambda split: PromptEnv(prompts, tasks))
+    config = RunConfig(
+        env_id="benchmark/Prompt-v0",
+        model=setting.model,
+        dtype="float32",
+        lora_r=16,
+        lora_alpha=32,
+        max_new_tokens=setting.new_tokens,
         seed=setting.seed,
         max_steps=setting.all_steps,
         groups_per_step=setting.prompts,
@@ -75,17 +62,10 @@ def make_trainer(setting: Setting) -> CountingTrainer:
         loss_aggregation="sequence-mean",
         save_steps=10**9,  # the last step is saved anyway, after its time was taken
     )
-    prompts = prompt_texts(setting, len(ChatPieces(model.tokenizer, "").opening("")))
-    tasks: dict[int, int] = {}
-    return CountingTrainer(
-        config,
-        model,
-        agent,
-        env_id="benchmark/Prompt-v0",
-        make_env=lambda: PromptEnv(prompts, tasks),
-        run_dir=Path(setting.output_dir),
-        accelerator=Accelerator(cpu=True),
-    )
+    model = build.make_model(config)
+    prompts += prompt_texts(setting, len(ChatPieces(model.tokenizer, "").opening("")))
+    agent = build.make_agent(config, model, config.temperature)
+    return build.make_trainer(config, model, agent, Path(setting.output_dir))
 
 
 def main() -> None:
@@ -93,21 +73,25 @@ def main() -> None:
     torch.set_num_threads(setting.threads)
     trainer = make_trainer(setting)
     run = Run(
-        trainable_parameters=sum(p.numel() for p in trainer.parameters),
-        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        trainable_parameters=sum(p.numel() for p in trainer.policy.parameters),
+        parameters=sum(p.numel() for p in trainer.policy.model.parameters()),
         packages=("agentgym", "torch", "transformers", "peft", "accelerate"),
     )
     run.begin_step()
     for metrics in trainer.train():
         run.end_step()
-        turns = [turn for trajectory in trainer.played for turn in trajectory.turns]
+        name = f"step-{int(metrics['step']) - 1:06d}.process-0.jsonl"
+        played = read_trajectories(trainer.records.run_dir / TRAJECTORIES / name)
+        turns = [turn for trajectory in played for turn in trajectory.turns]
         run.add(
             StepCounts([len(turn.prompt_ids) for turn in turns], [turn.response_ids for turn in turns]),
-            rollout_seconds=metrics["time/rollout"] + metrics["time/signals"],
+            rollout_seconds=metrics["time/rollout"] + metrics["time/credit"],
             **{name: metrics[name] for name in ("loss", "grad_norm", "reward") if name in metrics},
         )
         run.begin_step()
-    squares = (p.detach().square().sum().item() for name, p in trainer.model.named_parameters() if "lora_B" in name)
+    squares = (
+        p.detach().square().sum().item() for name, p in trainer.policy.model.named_parameters() if "lora_B" in name
+    )
     run.print(adapter_norm=sum(squares) ** 0.5)
 
 

@@ -30,9 +30,10 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.batch_json import distinct, offsets_of
 from agentgym.trainers.credit import compute, schemes
-from agentgym.trainers.reading import distinct, offsets_of
 from agentgym.trainers.signal_names import SIGNALS
 
 SIZES = (320, 1_280, 6_400, 12_800)
@@ -67,7 +68,7 @@ def random_batch(n_turns: int, seed: int) -> TurnBatch:
         token_offsets_T=offsets_of([TOKENS] * n_turns),
         token_K=rng.integers(32_000, size=n_turns * TOKENS),
         truncated_N=rng.random(n_trajectories) < 0.1,
-        signals={
+        columns={
             name.replace("*", part): random_signal(rng, name, n_trajectories, n_turns)
             for name in SIGNALS
             for part in (PARTS if "*" in name else ("",))

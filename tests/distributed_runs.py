@@ -62,9 +62,9 @@ def run_all(model_dir: Path, out: Path) -> None:
             model_dir, out / name, **{"groups_per_step": 4, "entropy_coef": 0.01, "save_steps": 9, **settings}
         )
         metrics = list(trainer.train())
-        if trainer.accelerator.is_main_process:
-            parameters = torch.cat([p.detach().flatten() for p in trainer.parameters])
-            processes = trainer.accelerator.num_processes
+        if trainer.processes.is_main:
+            parameters = torch.cat([p.detach().flatten() for p in trainer.policy.parameters])
+            processes = trainer.processes.count
             torch.save({"parameters": parameters, "metrics": metrics, "processes": processes}, out / f"{name}.pt")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from agentgym.agents.agent import ExpertAgent
 from agentgym.agents.contexts import Context
-from agentgym.agents.models import add_lora, load_model
+from agentgym.build import make_agent, make_model
+from agentgym.build import make_trainer as build_trainer
 from agentgym.config import RunConfig
 from agentgym.envs import make
-from agentgym.train import make_agent
 from agentgym.trainers.cloning import clone, demonstrate
 from agentgym.trainers.tiny_model import make_tokenizer
 from agentgym.trainers.trainer import Trainer
@@ -84,21 +83,6 @@ def cloned_model() -> Path:
 
 def make_trainer(model_dir: Path, run_dir: Path, **settings: Any) -> Trainer:
     """The trainer of a run with `SETTINGS` and these."""
-    config = RunConfig.model_validate({**SETTINGS, "model": str(model_dir), **settings})
-    model = add_lora(
-        load_model(config.model, dtype="float32"),
-        r=config.lora_r,
-        alpha=config.lora_alpha,
-        dropout=config.lora_dropout,
-        target_modules=config.lora_target_modules,
-        seed=config.seed,
-    )
-    return Trainer(
-        config,
-        model,
-        make_agent(config, model, config.temperature),
-        env_id=config.env_id,
-        make_env=partial(make, config.env_id, **config.env_kwargs),
-        run_dir=run_dir,
-        accelerator=Accelerator(cpu=True),
-    )
+    config = RunConfig.model_validate({**SETTINGS, "model": str(model_dir), "dtype": "float32", **settings})
+    loaded = make_model(config)
+    return build_trainer(config, loaded, make_agent(config, loaded, config.temperature), run_dir)

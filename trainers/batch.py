@@ -8,22 +8,21 @@ other, `_K` the response tokens of all turns one after the other. The turns of t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
-from agentgym.trainers.reading import distinct, offsets_of, read_dicts
-
-IntArray: TypeAlias = NDArray[np.int64]
-FloatArray: TypeAlias = NDArray[np.float64]
-BoolArray: TypeAlias = NDArray[np.bool_]
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch_files import load_arrays, save_arrays
+from agentgym.trainers.batch_json import distinct, offsets_of, read_dicts
+from agentgym.trainers.segments import entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +47,11 @@ class TurnBatch:
     """The response tokens themselves, as numbers; None where at most their number is known."""
     truncated_N: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     """Whether each episode was cut off, by a limit, rather than ended. Where nothing is given, none was."""
-    signals: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """What a scheme needs beyond rollouts, by name (`signals.SIGNALS`). A name ends in its axis: `value_T`."""
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Everything else that is known of trajectories, turns and tokens, by a name that ends in its axis: signals
+    (`value_T`; the names are in `signal_names.SIGNALS`), credit (`advantage_K`), what the loss takes as given."""
     gaps: Mapping[str, str] = field(default_factory=dict)
-    """Signals that a part of the batch has, or has in another form, and in words what is lacking."""
+    """Columns that a part of the batch has, or has in another form, and in words what is lacking."""
 
     def __post_init__(self) -> None:
         if not self.truncated_N.size:
@@ -63,10 +63,10 @@ class TurnBatch:
             _check_offsets("token_offsets_T", self.token_offsets_T, self.n_turns)
         if not np.array_equal(self.group_N, distinct(self.group_N.tolist())):
             raise ValueError("group_N must number the groups from 0 in the order of first appearance")
-        for name in ("valid_T", "state_T", "observation_T", "token_K", "truncated_N", *self.signals):
-            values = self.signals.get(name, getattr(self, name, None))
-            if values is not None and len(values) != self._axis_length(name):
-                raise ValueError(f"{name} has {len(values)} entries, not {self._axis_length(name)}")
+        for name in ("valid_T", "state_T", "observation_T", "token_K", "truncated_N", *self.columns):
+            values = self.columns.get(name, getattr(self, name, None))
+            if values is not None and len(values) != self.axis_length(name):
+                raise ValueError(f"{name} has {len(values)} entries, not {self.axis_length(name)}")
         if not np.isfinite(self.reward_T).all():
             turn = int(np.flatnonzero(~np.isfinite(self.reward_T))[0])
             raise ValueError(f"{self._place(turn)}: the reward is {self.reward_T[turn]}")
@@ -78,9 +78,9 @@ class TurnBatch:
         """The batch of what a rollout recorded.
 
         Anchor states are the turns' `state_key` (none unless every turn has one that is not empty), tokens
-        their `response_ids` (none if no turn has any). The signals are `logprob_K`, the sampler's, and the
-        `reward_parts` and `duration_T` of environments that tell them. Raises `ValueError` for a trajectory
-        that ended in a technical error: those must be excluded, and counted, before.
+        their `response_ids` (none if no turn has any). The columns are `success_N`, `logprob_K`, the sampler's,
+        and what environments tell: `score_N`, `reward_parts.*_T`, `duration_T`. Raises `ValueError` for a
+        trajectory that ended in a technical error: those must be excluded, and counted, before.
         """
         for i, trajectory in enumerate(trajectories):
             if trajectory.stop_reason is StopReason.ENV_ERROR:
@@ -102,7 +102,7 @@ class TurnBatch:
             token_offsets_T=offsets_of(len(turn.response_ids) for turn in turns) if has_tokens else None,
             token_K=_flat_array([turn.response_ids for turn in turns], np.int64) if has_tokens else None,
             truncated_N=np.array([t.stop_reason in cut_off for t in trajectories], dtype=np.bool_),
-            signals=_recorded_signals(turns),
+            columns=_recorded(trajectories, turns),
         )
 
     @classmethod
@@ -126,7 +126,7 @@ class TurnBatch:
         """One batch of several, as gathered from the processes of a run.
 
         Groups of different batches stay apart, even where they have the same task: a group is collected by
-        one process. States and observations are kept where every batch has them; tokens and signals must be
+        one process. States and observations are kept where every batch has them; tokens and columns must be
         in all batches that could have them or in none, but for parts of the reward, which are 0 where a batch
         never saw them.
         """
@@ -138,7 +138,7 @@ class TurnBatch:
         observations = [batch.observation_T for batch in batches if batch.observation_T is not None]
         token_offsets = [batch.token_offsets_T for batch in batches if batch.token_offsets_T is not None]
         tokens = [batch.token_K for batch in batches if batch.token_K is not None]
-        names = dict.fromkeys(name for batch in batches for name in batch.signals)
+        names = dict.fromkeys(name for batch in batches for name in batch.columns)
         return cls(
             group_N=_stack_ids([batch.group_N for batch in batches]),
             turn_offsets_N=_stack_offsets([batch.turn_offsets_N for batch in batches]),
@@ -149,8 +149,48 @@ class TurnBatch:
             token_offsets_T=_stack_offsets(token_offsets) if len(token_offsets) == len(batches) else None,
             token_K=np.concatenate(tokens) if len(tokens) == len(batches) else None,
             truncated_N=np.concatenate([batch.truncated_N for batch in batches]),
-            signals={name: np.concatenate([batch._signal_or_nothing(name) for batch in batches]) for name in names},
+            columns={name: np.concatenate([batch._column_or_nothing(name) for batch in batches]) for name in names},
         )
+
+    # The table --------------------------------------------------------------------------------------------
+
+    def with_columns(self, columns: Mapping[str, NDArray[Any]]) -> TurnBatch:
+        """The batch with these columns too, in place of those of the same names. Raises `ValueError` for lengths."""
+        return replace(self, columns={**self.columns, **columns})
+
+    def select(self, index_N: IntArray) -> TurnBatch:
+        """The batch of the trajectories with these indices, in this order; groups are numbered anew."""
+        index_T = entries(self.turn_offsets_N, index_N)
+        tokens = self.token_offsets_T
+        index_K = np.zeros(0, np.int64) if tokens is None else entries(tokens, index_T)
+        index = {"_N": index_N, "_T": index_T, "_K": index_K}
+        observations = self.observation_T
+        return replace(
+            self,
+            group_N=distinct(self.group_N[index_N].tolist()),
+            turn_offsets_N=offsets_of(self.n_turns_N[index_N].tolist()),
+            reward_T=self.reward_T[index_T],
+            valid_T=self.valid_T[index_T],
+            state_T=None if self.state_T is None else self.state_T[index_T],
+            observation_T=None if observations is None else [observations[t] for t in index_T.tolist()],
+            token_offsets_T=None if tokens is None else offsets_of(np.diff(tokens)[index_T].tolist()),
+            token_K=None if self.token_K is None else self.token_K[index_K],
+            truncated_N=self.truncated_N[index_N],
+            columns={name: values[index[name[-2:]]] for name, values in self.columns.items()},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the batch to `path`, an .npz, compressed and readable without unpickling."""
+        save_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> TurnBatch:
+        """The batch that `save` wrote. Raises `ValueError` in one line for any other file."""
+        arrays = load_arrays(path)
+        try:
+            return cls(**arrays)
+        except TypeError as error:
+            raise ValueError(f"{path} is no batch: {error}") from None
 
     # Sizes, and the index of each element in what contains it ----------------------------------------------
 
@@ -262,16 +302,16 @@ class TurnBatch:
         Raises `ValueError` if there is none, or where a number is not finite.
         """
         keys = {
-            key: key[len(name) + 1 : -2] for key in self.signals if key.startswith(f"{name}.") and key.endswith(axis)
+            key: key[len(name) + 1 : -2] for key in self.columns if key.startswith(f"{name}.") and key.endswith(axis)
         }
         if not keys:
             raise ValueError(f"the batch has no {name!r}")
         return {short: self.signal(key) for key, short in keys.items()}
 
     def _present(self, name: str) -> NDArray[Any]:
-        if name not in self.signals:
+        if name not in self.columns:
             raise ValueError(f"the batch has no {name}" + (f": {self.gaps[name]}" if name in self.gaps else ""))
-        return self.signals[name]
+        return self.columns[name]
 
     def place_of(self, name: str, entry: int) -> str:
         """Trajectory, and turn, of an entry of an array in words; the array's name tells its axis."""
@@ -290,19 +330,19 @@ class TurnBatch:
         """One list for each trajectory, in it one for each turn, in it one value for each token."""
         return _split(_split(value_K.tolist(), self.known_token_offsets()), self.turn_offsets_N)
 
-    def _signal_or_nothing(self, name: str) -> NDArray[Any]:
-        """A signal to be concatenated with those of other batches. Raises `ValueError` where it is missing."""
-        if name in self.signals:
-            return self.signals[name]
+    def _column_or_nothing(self, name: str) -> NDArray[Any]:
+        """A column to be concatenated with those of other batches. Raises `ValueError` where it is missing."""
+        if name in self.columns:
+            return self.columns[name]
         if self.n_turns and not name.startswith("reward_parts."):
-            raise ValueError(f"some of the batches have the signal {name!r} and some do not")
-        return np.zeros(self._axis_length(name))
+            raise ValueError(f"some of the batches have the column {name!r} and some do not")
+        return np.zeros(self.axis_length(name))
 
-    def _axis_length(self, name: str) -> int:
-        """The length that an array of this name must have."""
+    def axis_length(self, name: str) -> int:
+        """The length that an array of this name must have. Raises `ValueError` for a name that ends in no axis."""
         axis = name[-2:]
         if axis not in ("_N", "_T", "_K"):
-            raise ValueError(f"the signal {name!r} must be named after its axis: ending in _N, _T or _K")
+            raise ValueError(f"the column {name!r} must be named after its axis: ending in _N, _T or _K")
         return {"_N": self.n_trajectories, "_T": self.n_turns}[axis] if axis != "_K" else self.n_tokens
 
     def _place(self, turn: int) -> str:
@@ -310,27 +350,18 @@ class TurnBatch:
         return f"trajectory {self.trajectory_T[turn]}, turn {self.turn_index_T[turn]}"
 
 
-def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: bool) -> list[Trajectory]:
-    """The trajectories that credit can be computed for.
-
-    Episodes that the environment failed are left out, and so, for schemes that compare siblings, is an
-    episode whose siblings all failed.
-    """
-    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
-    size = Counter(t.group for t in played)
-    return [t for t in played if size[t.group] > 1 or not requires_groups]
-
-
-def _recorded_signals(turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:
-    """The signals that a rollout records."""
-    signals: dict[str, NDArray[Any]] = {}
+def _recorded(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:
+    """The columns that a rollout records."""
+    columns: dict[str, NDArray[Any]] = {"success_N": np.array([t.success for t in trajectories], dtype=np.bool_)}
+    if trajectories and all(trajectory.score is not None for trajectory in trajectories):
+        columns["score_N"] = np.array([trajectory.score for trajectory in trajectories], dtype=np.float64)
     if turns and all(len(turn.logprobs) == len(turn.response_ids) for turn in turns) and any(t.logprobs for t in turns):
-        signals["logprob_K"] = _flat_array([turn.logprobs for turn in turns], np.float64)
+        columns["logprob_K"] = _flat_array([turn.logprobs for turn in turns], np.float64)
     for part in sorted({part for turn in turns for part in turn.reward_parts}):
-        signals[f"reward_parts.{part}_T"] = np.array([turn.reward_parts.get(part, 0.0) for turn in turns])
+        columns[f"reward_parts.{part}_T"] = np.array([turn.reward_parts.get(part, 0.0) for turn in turns])
     if turns and all(turn.duration is not None for turn in turns):
-        signals["duration_T"] = np.array([turn.duration for turn in turns], dtype=np.float64)
-    return signals
+        columns["duration_T"] = np.array([turn.duration for turn in turns], dtype=np.float64)
+    return columns
 
 
 def _flat_array(lists: Sequence[Sequence[Any]], dtype: type[np.generic]) -> NDArray[Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,91 +21,133 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from agentgym.agents.models import CHECKPOINTS
+from agentgym.trainers.parts import Part
+from agentgym.trainers.policy import Policy
 
-_TENSORS = "trainer_state.pt"
+_STATES = "trainer_state.pt"
 _FACTS = "trainer_state.json"
 _ADAPTER = "adapter_model.safetensors"
-
-STATES = {"optimizer", "schedule"}
-"""Whose states a checkpoint holds."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be written or read; one line says which and why."""
 
 
-def save_checkpoint(
-    run_dir: Path,
-    step: int,
-    model: Any,
-    tensors: dict[str, Any],
-    fingerprint: dict[str, Any],
-    *,
-    keep: int,
-) -> Path:
-    """Write the checkpoint of `step` finished steps, then drop all but the last `keep`.
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of a run: the policy's adapter, and the states of all parts."""
 
-    `tensors`: the states of `STATES`. `fingerprint`: what must be equal for a run
-    to be the same run. Raises `CheckpointError` when the disk refuses; earlier checkpoints then stand.
-    """
-    folder = run_dir / CHECKPOINTS
-    target = folder / f"step-{step:06d}"
-    unfinished = folder / f".{target.name}.{os.getpid()}"
-    try:
-        for left_by_a_kill in folder.glob(".step-*"):
-            shutil.rmtree(left_by_a_kill)
-        unfinished.mkdir(parents=True)
-        model.save_pretrained(unfinished, save_embedding_layers=False)  # "auto" would ask the hub
-        torch.save(tensors, unfinished / _TENSORS)
-        (unfinished / _FACTS).write_text(json.dumps({"step": step, "fingerprint": fingerprint}, indent=1))
-        _flush(unfinished)
-        if target.exists():  # the same step, saved again after a resume
-            shutil.rmtree(target)
-        unfinished.rename(target)
-        _sync(folder)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
-        shutil.rmtree(unfinished, ignore_errors=True)
-        last = list_checkpoints(run_dir)
-        kept = f"the last whole one is {last[-1]}" if last else "there is none yet"
-        raise CheckpointError(f"cannot write the checkpoint {target}: {error} ({kept})") from error
-    for old in list_checkpoints(run_dir)[:-keep]:
-        shutil.rmtree(old)
-    return target
+    run_dir: Path
+    policy: Policy
+    fingerprint: Mapping[str, Any]
+    """What must be equal for a run to be the same run."""
+    save_steps: int
+    """Steps from one checkpoint to the next."""
+    keep: int
+    """How many are kept."""
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written after so many finished steps."""
+        return step % self.save_steps == 0
+
+    def last_whole(self) -> str:
+        """In words, from where a run can go on."""
+        last = list_checkpoints(self.run_dir)
+        return f"the last whole checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
+
+    def save(self, step: int, parts: Mapping[str, Part]) -> None:
+        """Write the checkpoint of `step` finished steps, then drop all but the last `keep`. Called by all processes.
+
+        Raises `CheckpointError` when the disk refuses, or where a parameter is not finite; earlier ones then stand.
+        """
+        processes = self.policy.processes
+        shared = {name: part.state_dict() for name, part in parts.items() if not part.per_process}
+        own = {name: part.state_dict() for name, part in parts.items() if part.per_process}
+        of_processes = processes.gather(own) if own else []
+        if processes.is_main:
+            self._write(step, {"shared": shared, "of_processes": of_processes})
+        processes.wait()
+
+    def _write(self, step: int, states: dict[str, Any]) -> None:
+        folder = self.run_dir / CHECKPOINTS
+        target = folder / f"step-{step:06d}"
+        unfinished = folder / f".{target.name}.{os.getpid()}"
+        try:
+            if not all(parameter.isfinite().all() for parameter in self.policy.parameters):
+                raise CheckpointError(f"the checkpoint {target} is not written: the adapter holds NaN or infinity")
+            for left_by_a_kill in folder.glob(".step-*"):
+                shutil.rmtree(left_by_a_kill)
+            unfinished.mkdir(parents=True)
+            # "auto" would ask the hub
+            self.policy.model.save_pretrained(unfinished, save_embedding_layers=False, selected_adapters=["default"])
+            torch.save(states, unfinished / _STATES)
+            facts = {"step": step, "processes": self.policy.processes.count, "fingerprint": dict(self.fingerprint)}
+            (unfinished / _FACTS).write_text(json.dumps(facts, indent=1))
+            _flush(unfinished)
+            if target.exists():  # the same step, saved again after a resume
+                shutil.rmtree(target)
+            unfinished.rename(target)
+            _sync(folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
+            shutil.rmtree(unfinished, ignore_errors=True)
+            last = list_checkpoints(self.run_dir)
+            kept = f"the last whole one is {last[-1]}" if last else "there is none yet"
+            raise CheckpointError(f"cannot write the checkpoint {target}: {error} ({kept})") from error
+        for old in list_checkpoints(self.run_dir)[: -self.keep]:
+            shutil.rmtree(old)
+
+    def load(self, checkpoint: Path, parts: Mapping[str, Part]) -> int:
+        """Put a checkpoint's adapter into the policy and its states into the parts; return its finished steps.
+
+        Raises `CheckpointError` for a directory that is no checkpoint, an incomplete one, one that was written
+        with another fingerprint (the message names the first difference), weights of other shapes, and states that
+        are not those of these parts and processes. Nothing is changed then.
+        """
+        missing = [name for name in (_ADAPTER, _STATES, _FACTS) if not (checkpoint / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{checkpoint} is not a whole checkpoint: it has no {', '.join(missing)}")
+        try:
+            facts = json.loads((checkpoint / _FACTS).read_text())
+            _check_same(checkpoint, facts["fingerprint"], dict(self.fingerprint))
+            states = torch.load(checkpoint / _STATES, map_location="cpu", weights_only=True)
+            found = self._states_of(checkpoint, states, parts)
+            weights = load_file(checkpoint / _ADAPTER)
+            expected = get_peft_model_state_dict(self.policy.model, save_embedding_layers=False)
+            if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
+                raise CheckpointError(f"{checkpoint} holds an adapter of another model or LoRA setting")
+            step = int(facts["step"])
+            set_peft_model_state_dict(self.policy.model, weights)
+            for name, part in parts.items():
+                part.load_state_dict(found[name])
+            return step
+        except CheckpointError:
+            raise
+        except Exception as error:  # unpickling can raise nearly anything on damaged bytes
+            reason = str(error).strip().splitlines()
+            raise CheckpointError(
+                f"{checkpoint} cannot be read: {reason[0] if reason else type(error).__name__}"
+            ) from error
+
+    def _states_of(self, checkpoint: Path, states: Any, parts: Mapping[str, Part]) -> dict[str, Any]:
+        """The state of each part, in this process."""
+        processes, of_processes = self.policy.processes, states["of_processes"]
+        if of_processes and len(of_processes) != processes.count:
+            raise CheckpointError(
+                f"{checkpoint} was written by {len(of_processes)} processes, each with a state of its own, and there "
+                f"are {processes.count} here: resume with as many"
+            )
+        found = states["shared"] | (of_processes[processes.index] if of_processes else {})
+        if found.keys() != parts.keys():
+            raise CheckpointError(
+                f"{checkpoint} has the states of {', '.join(sorted(found))}, and those of {', '.join(sorted(parts))} "
+                "are needed: resume with the same configuration"
+            )
+        return dict(found)
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     return sorted((run_dir / CHECKPOINTS).glob("step-*"))
-
-
-def load_checkpoint(checkpoint: Path, model: Any, fingerprint: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Put the adapter of `checkpoint` into `model`; return the finished steps and the saved tensors.
-
-    Raises `CheckpointError` for a directory that is no checkpoint, an incomplete one, one that was written
-    with another `fingerprint` (the message names the first difference), and weights of other shapes.
-    """
-    missing = [name for name in (_ADAPTER, _TENSORS, _FACTS) if not (checkpoint / name).is_file()]
-    if missing:
-        raise CheckpointError(f"{checkpoint} is not a whole checkpoint: it has no {', '.join(missing)}")
-    try:
-        facts = json.loads((checkpoint / _FACTS).read_text())
-        _check_same(checkpoint, facts["fingerprint"], fingerprint)
-        tensors = torch.load(checkpoint / _TENSORS, map_location="cpu", weights_only=True)
-        if lacking := STATES - tensors.keys():
-            raise CheckpointError(f"{checkpoint} has no state of the {' and the '.join(sorted(lacking))}")
-        weights = load_file(checkpoint / _ADAPTER)
-        expected = get_peft_model_state_dict(model, save_embedding_layers=False)
-        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
-            raise CheckpointError(f"{checkpoint} holds an adapter of another model or LoRA setting")
-        set_peft_model_state_dict(model, weights)
-        return int(facts["step"]), tensors
-    except CheckpointError:
-        raise
-    except Exception as error:  # unpickling can raise nearly anything on damaged bytes
-        reason = str(error).strip().splitlines()
-        raise CheckpointError(
-            f"{checkpoint} cannot be read: {reason[0] if reason else type(error).__name__}"
-        ) from error
 
 
 def _check_same(checkpoint: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase, get_cosine_schedule_with_warmup
+from transformers import PreTrainedTokenizerBase
 
 from agentgym.agents.agent import Decision, ExpertAgent, planned_action
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
 from agentgym.envs import TextEnv
-from agentgym.trainers.layout import TokenSequence, micro_batches
-from agentgym.trainers.scoring import sampled_logits
+from agentgym.trainers.arrays import FloatArray, IntArray
+from agentgym.trainers.layout import Layout, TokenSequence, share_sequences
+from agentgym.trainers.parts import Learner
+from agentgym.trainers.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,53 +99,61 @@ def _lay_out(choices: Sequence[_Choice]) -> Demonstration:
     return Demonstration(TokenSequence((*last.prompt, *last.response), tuple(sampled)), first_token)
 
 
-def cloning_loss(
-    model: torch.nn.Module,
-    demonstrations: Sequence[Demonstration],
-    observation_weight: float = 0.0,
-    batch: Sequence[Demonstration] | None = None,
-) -> torch.Tensor:
-    """Cross-entropy to the demonstrator, averaged over response tokens.
+def cloning_losses(
+    policy: Policy, demonstrations: Sequence[Demonstration], observation_weight: float = 0.0
+) -> Iterator[torch.Tensor]:
+    """Cross-entropy to the demonstrator, averaged over response tokens: the share of each pass of the model.
 
     The first token of a response is compared with the whole distribution it was drawn from: its sample
     would have the same mean and only add noise. Later tokens are compared with the ones played.
 
     `observation_weight` adds as much of the cross-entropy of all other tokens, averaged too: a model that is made
     from nothing learns its world's words, and to copy names, sooner from the whole text than from responses alone.
-
-    The averages are over the tokens of `batch`, by default the demonstrations themselves: the losses of a batch's
-    parts add up to the loss of the batch.
     """
+    layout, targets = _targets(demonstrations, observation_weight)
+    for each in policy.passes(layout):
+        place_E = np.searchsorted(each.index_K, targets.token_E).clip(max=max(len(each.index_K) - 1, 0))
+        own_E = np.flatnonzero(each.index_K[place_E] == targets.token_E) if len(each.index_K) else np.zeros(0, np.int64)
+        slot_E = each.slot_K[torch.from_numpy(place_E[own_E])]
+        log_prob_E = each.log_probs[slot_E, torch.from_numpy(targets.value_E[own_E]).to(slot_E.device)]
+        yield -(torch.from_numpy(targets.weight_E[own_E]).to(log_prob_E) * log_prob_E).sum()
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What the tokens of a layout should have been: one entry (`_E`) for each alternative."""
+
+    token_E: IntArray
+    """The token of the layout, ascending."""
+    value_E: IntArray
+    """What it should be …"""
+    weight_E: FloatArray
+    """… and how much that counts."""
+
+
+def _targets(demonstrations: Sequence[Demonstration], observation_weight: float) -> tuple[Layout, _Targets]:
+    """The layout of demonstrations, of all tokens that count, and what these should be."""
     sequences = [demonstration.sequence for demonstration in demonstrations]
-    responses, others = _token_counts(demonstrations if batch is None else batch)
-    if not observation_weight:
-        return _cross_entropy(*sampled_logits(model, sequences), demonstrations) / responses
-    whole = [TokenSequence(sequence.ids, tuple(range(1, sequence.sampled[-1] + 1))) for sequence in sequences]
-    logits, tokens = sampled_logits(model, whole)
-    sampled = [np.isin(all_.sampled, sequence.sampled) for all_, sequence in zip(whole, sequences, strict=True)]
-    is_response = torch.from_numpy(np.concatenate(sampled)).to(logits.device)
-    loss = _cross_entropy(logits[is_response], tokens[is_response], demonstrations) / responses
-    observed = F.cross_entropy(logits[~is_response], tokens[~is_response], reduction="sum")
-    return loss + observation_weight * observed / others
-
-
-def _token_counts(demonstrations: Sequence[Demonstration]) -> tuple[int, int]:
-    """How many tokens of responses there are, and how many others that have a context."""
-    sampled = sum(len(demonstration.sequence.sampled) for demonstration in demonstrations)
-    return sampled, sum(demonstration.sequence.sampled[-1] for demonstration in demonstrations) - sampled
-
-
-def _cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, demonstrations: Sequence[Demonstration]) -> torch.Tensor:
-    """The sum over the demonstrations' responses, whose tokens come one after the other."""
-    target = torch.zeros_like(logits).scatter_(1, tokens[:, None], 1.0)
-    start = 0
-    for demonstration in demonstrations:
-        for place, distribution in demonstration.first_token.items():
-            target[start + place] = 0.0
-            for token, probability in distribution.items():
-                target[start + place, token] = probability
-        start += len(demonstration.sequence.sampled)
-    return F.cross_entropy(logits, target, reduction="sum")
+    n_responses = sum(len(sequence.sampled) for sequence in sequences)
+    n_others = sum(sequence.sampled[-1] for sequence in sequences) - n_responses
+    laid_out: list[TokenSequence] = []
+    entries: list[tuple[int, int, float]] = []
+    token = 0
+    for demonstration, sequence in zip(demonstrations, sequences, strict=True):
+        whole = tuple(range(1, sequence.sampled[-1] + 1)) if observation_weight else sequence.sampled
+        laid_out.append(TokenSequence(sequence.ids, whole))
+        order = {place: number for number, place in enumerate(sequence.sampled)}
+        for place in whole:
+            number = order.get(place)
+            if number is None:
+                entries.append((token, sequence.ids[place], observation_weight / n_others))
+            else:
+                drawn_from = demonstration.first_token.get(number, {sequence.ids[place]: 1.0})
+                entries += [(token, value, p / n_responses) for value, p in drawn_from.items()]
+            token += 1
+    token_E, value_E, weight_E = zip(*entries, strict=True)
+    targets = _Targets(np.array(token_E), np.array(value_E), np.array(weight_E, np.float64))
+    return share_sequences(laid_out), targets
 
 
 def clone(
@@ -162,18 +171,25 @@ def clone(
 
     A batch passes in micro-batches of at most `max_tokens` tokens, padding counted.
     """
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
-    schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps, num_steps)
-    model.train()
+    policy = Policy(model, max_tokens=max_tokens)
+    learner = Learner(
+        policy.parameters,
+        policy.processes,
+        learning_rate=learning_rate,
+        num_steps=num_steps,
+        lr_scheduler_type="cosine",
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        betas=(0.9, 0.98),
+    )
     for _, demonstrations in zip(range(num_steps), batches, strict=False):
-        optimizer.zero_grad()
-        batch_loss = 0.0
-        for chosen in micro_batches([demonstration.sequence for demonstration in demonstrations], max_tokens):
-            loss = cloning_loss(model, [demonstrations[i] for i in chosen], observation_weight, demonstrations)
-            loss.backward()  # type: ignore[no-untyped-call]
-            batch_loss += loss.item()
-        torch.nn.utils.clip_grad_norm_(trainable, 1.0)
-        optimizer.step()
-        schedule.step()
-        yield batch_loss
+        shares: list[float] = []
+        learner.step(_noted(cloning_losses(policy, demonstrations, observation_weight), shares))
+        yield sum(shares)
+
+
+def _noted(losses: Iterable[torch.Tensor], values: list[float]) -> Iterator[torch.Tensor]:
+    """The losses, each of whose values is added to the list."""
+    for loss in losses:
+        values.append(loss.item())
+        yield loss

@@ -7,13 +7,16 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentgym.trainers.losses import Aggregation, KLEstimator, RatioLevel
+from agentgym.trainers.parts import ScheduleType
 
 
 class TrainerConfig(BaseModel):
     """The training loop's settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    free_on_resume: ClassVar[frozenset[str]] = frozenset({"save_steps", "save_total_limit", "num_envs"})
+    free_on_resume: ClassVar[frozenset[str]] = frozenset(
+        {"save_steps", "save_total_limit", "num_envs", "trajectory_steps"}
+    )
     """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
     seed: int = 0
@@ -27,13 +30,23 @@ class TrainerConfig(BaseModel):
     num_envs: int = Field(128, ge=1)
     """Episodes that are live at a time, in each process."""
 
+    task_sampler: str = "uniform"
+    """Which tasks are drawn: "uniform", or one of your own as "module:Class" (`agentgym.trainers.tasks`)."""
+    task_sampler_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """The sampler's parameters."""
+    group_filter: str | None = None
+    """Which groups are learned from: null for all, "spread" for those whose returns differ (dynamic sampling), or
+    "module:function". Groups that are dropped are drawn anew."""
+
     credit: str = "gigpo"
     """A credit scheme; `agentgym schemes` lists them."""
     credit_kwargs: dict[str, Any] = Field(default_factory=dict)
     """The scheme's parameters."""
+    signals: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Signals of your own, "module:Class", and their parameters; those that need none are found by themselves."""
 
     learning_rate: float = Field(1e-5, gt=0)
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "constant"
+    lr_scheduler_type: ScheduleType = "constant"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -70,3 +83,5 @@ class TrainerConfig(BaseModel):
     """Steps between checkpoints; the last step is always saved."""
     save_total_limit: int = Field(2, ge=1)
     """How many checkpoints are kept."""
+    trajectory_steps: int = Field(1, ge=1)
+    """Of so many steps one keeps its trajectories and their credit on the disk."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agentgym.agents.trajectory import Trajectory
+from agentgym.trainers.arrays import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class TokenSequence:
 
 
 @dataclass(frozen=True)
-class SequenceBatch:
-    """The sequences of a batch of trajectories.
+class Layout:
+    """The token sequences of a batch of trajectories.
 
     A *slot* is a place in `sequences` that a token was sampled for, counted sequence by sequence. The batch's
     sampled tokens (trajectory by trajectory, turn by turn) are `token_K`, each drawn at its `slot_K`; tokens
@@ -41,24 +42,40 @@ class SequenceBatch:
     """
 
     sequences: list[TokenSequence]
-    slot_K: NDArray[np.int64]
-    token_K: NDArray[np.int64]
+    slot_K: IntArray
+    token_K: IntArray
 
-    @property
-    def slot_offsets(self) -> NDArray[np.int64]:
+    @cached_property
+    def slot_offsets(self) -> IntArray:
         """Where each sequence's slots begin; one longer than `sequences`."""
         return _offsets(self.sequences)
 
+    @cached_property
+    def sequence_K(self) -> IntArray:
+        """The sequence of each token."""
+        return np.searchsorted(self.slot_offsets, self.slot_K, side="right") - 1
 
-def build_sequences(trajectories: Sequence[Trajectory]) -> SequenceBatch:
-    """Lay out trajectories as token sequences. Every sampled token has exactly one place.
+    def select(self, index_K: IntArray) -> Layout:
+        """The layout of some of the tokens, in this order, with the sequences that they lie in."""
+        of_K = self.sequence_K[index_K]
+        kept, first = np.unique(of_K, return_index=True)
+        kept = kept[np.argsort(first)]  # as if only these had been laid out
+        sequences = [self.sequences[i] for i in kept.tolist()]
+        start = np.zeros(len(self.sequences), np.int64)
+        start[kept] = _offsets(sequences)[:-1]
+        slot_K = start[of_K] + self.slot_K[index_K] - self.slot_offsets[of_K]
+        return Layout(sequences, slot_K, self.token_K[index_K])
+
+
+def lay_out(trajectories: Sequence[Trajectory]) -> Layout:
+    """The layout of trajectories. Every sampled token has exactly one place.
 
     Raises `ValueError` for a response without a prompt: its first token was sampled from nothing.
     """
     return share_sequences([sequence for trajectory in trajectories for sequence in _sequences_of(trajectory)])
 
 
-def share_sequences(laid_out: Sequence[TokenSequence]) -> SequenceBatch:
+def share_sequences(laid_out: Sequence[TokenSequence]) -> Layout:
     """The batch of these sequences, in their order, with those kept once that differ in nothing a model reads."""
     kept: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
     order = [kept.setdefault((sequence.context, sequence.sampled), len(kept)) for sequence in laid_out]
@@ -67,10 +84,10 @@ def share_sequences(laid_out: Sequence[TokenSequence]) -> SequenceBatch:
     offsets = _offsets(sequences)
     slots = [slot for i in order for slot in range(offsets[i], offsets[i + 1])]
     tokens = [sequence.ids[i] for sequence in laid_out for i in sequence.sampled]
-    return SequenceBatch(sequences, np.array(slots, np.int64), np.array(tokens, np.int64))
+    return Layout(sequences, np.array(slots, np.int64), np.array(tokens, np.int64))
 
 
-def _offsets(sequences: Sequence[TokenSequence]) -> NDArray[np.int64]:
+def _offsets(sequences: Sequence[TokenSequence]) -> IntArray:
     return np.cumsum([0, *(len(sequence.sampled) for sequence in sequences)])
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean, pstdev
+from typing import NamedTuple
 
 from agentgym.agents.trajectory import StopReason, Trajectory
 
@@ -37,26 +38,61 @@ class PhaseClock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def of_trajectories(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """What was played. Episodes that the environment failed are counted and in nothing else."""
-    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+class EpisodeRow(NamedTuple):
+    """What the metrics must know of an episode."""
+
+    group: str
+    stop_reason: StopReason | None
+    success: bool
+    reward: float
+    n_turns: int
+    n_invalid: int
+    n_tokens: int
+    """Of prompts and responses."""
+    n_sampled: int
+
+
+def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
+    """The rows of what a process has played: all that the others need to be told of it."""
+    return [
+        EpisodeRow(
+            t.group,
+            t.stop_reason,
+            t.success,
+            t.total_reward,
+            len(t.turns),
+            sum(not turn.is_action_valid for turn in t.turns),
+            sum(len(turn.prompt_ids) + len(turn.response_ids) for turn in t.turns),
+            sum(len(turn.response_ids) for turn in t.turns),
+        )
+        for t in trajectories
+    ]
+
+
+def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    """What was played, by all processes. Episodes that the environment failed are counted and in nothing else."""
+    played = [row for row in rows if row.stop_reason is not StopReason.ENV_ERROR]
     groups: dict[str, list[float]] = defaultdict(list)
-    for trajectory in played:
-        groups[trajectory.group].append(trajectory.total_reward)
-    turns = [turn for trajectory in played for turn in trajectory.turns]
+    for row in played:
+        groups[row.group].append(row.reward)
     spreads = [pstdev(rewards) for rewards in groups.values()]
-    reasons = Counter(trajectory.stop_reason for trajectory in trajectories)
+    n_turns = sum(row.n_turns for row in played)
+    reasons = Counter(row.stop_reason for row in rows)
+    without_spread = fmean(spread == 0 for spread in spreads)
     return {
-        "episodes": len(trajectories),
-        "success_rate": fmean(t.success for t in played),
-        "reward": fmean(t.total_reward for t in played),
+        "episodes": len(rows),
+        "success_rate": fmean(row.success for row in played),
+        "reward": fmean(row.reward for row in played),
         "reward_std": fmean(spreads),
-        "frac_reward_zero_std": fmean(spread == 0 for spread in spreads),
-        "turns/mean": len(turns) / len(played),
-        "invalid_action_rate": fmean(not turn.is_action_valid for turn in turns) if turns else 0.0,
+        "frac_reward_zero_std": without_spread,
+        "groups/drawn": len({row.group for row in rows}),
+        "groups/without_spread": without_spread,
+        "episodes/lost": 1 - len(played) / len(rows),
+        "turns/mean": n_turns / len(played),
+        "invalid_action_rate": sum(row.n_invalid for row in played) / n_turns if n_turns else 0.0,
         **{f"stop_reason/{reason}": reasons[reason] for reason in StopReason},
-        "num_tokens": sum(len(turn.prompt_ids) + len(turn.response_ids) for turn in turns),
-        "tokens/sampled": sum(len(turn.response_ids) for turn in turns),
+        "num_tokens": sum(row.n_tokens for row in played),
+        "tokens/sampled": sum(row.n_sampled for row in played),
     }
 
 

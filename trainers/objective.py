@@ -29,9 +29,15 @@ class Objective:
     smoothing: Loss | None
     """A regulariser of the entropy."""
     smoothing_params: Mapping[str, Any]
+    num_iterations: int
+    """Passes over an experience."""
+    num_minibatches: int
+    """Optimizer steps a pass."""
+    max_episode_tokens: int
+    """The most tokens that an episode can sample, which "constant" aggregation divides by."""
 
     @classmethod
-    def of(cls, config: TrainerConfig) -> Objective:
+    def of(cls, config: TrainerConfig, max_episode_tokens: int) -> Objective:
         """The objective of a configuration.
 
         Raises `ValueError` in one line for losses and parameters that do not exist or do not fit together.
@@ -55,7 +61,25 @@ class Objective:
             entropy_coef=config.entropy_coef,
             smoothing=smoothing,
             smoothing_params=smoothing.check_parameters(config.entropy_smoothing_kwargs) if smoothing else {},
+            num_iterations=config.num_iterations,
+            num_minibatches=config.num_minibatches,
+            max_episode_tokens=max_episode_tokens,
         )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The signals that the loss takes as given."""
+        return (*(("reference_logprob_K",) if self.beta > 0 else ()), *filter(None, [self.past_entropy]))
+
+    @property
+    def past_entropy(self) -> str | None:
+        """The signal that entropies are compared with; None without smoothing."""
+        return f"past_entropy.{self.smoothing_params['history']}_T" if self.smoothing else None
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether an experience is learned from in one optimizer step, in which every ratio is 1."""
+        return self.num_iterations * self.num_minibatches == 1
 
     @property
     def needs_present_policy(self) -> bool:

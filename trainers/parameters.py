@@ -35,10 +35,11 @@ class Parameter:
             raise ValueError(f"{self.name} {reason}, not {value!r:.80}") from None
 
 
-def read_parameters(function: Callable[..., object]) -> dict[str, Parameter]:
-    """The parameters of a scheme but its first, the batch. All must be keyword-only and have a default."""
+def read_parameters(function: Callable[..., object], *, skip: int = 1) -> dict[str, Parameter]:
+    """The parameters of a function but its first `skip` (of a scheme the batch). All must be keyword-only and have a
+    default."""
     hints = get_type_hints(function, include_extras=True)
-    _, *parameters = inspect.signature(function).parameters.values()
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
     for parameter in parameters:
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
             raise TypeError(f"{function.__qualname__}: {parameter.name} must be keyword-only with a default")

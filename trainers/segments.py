@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 
 
 def intersect(*segmentations: IntArray) -> IntArray:
@@ -62,3 +62,11 @@ def segment_std(value: FloatArray, segment: IntArray, n_segments: int, ddof: int
     count = np.bincount(segment, minlength=n_segments)
     deviation = value - segment_mean(value, segment, n_segments)[segment]
     return np.sqrt(segment_sum(deviation**2, segment, n_segments) / np.maximum(count - ddof, 1))
+
+
+def entries(offsets: IntArray, chosen: IntArray) -> IntArray:
+    """The indices of the entries of the chosen segments, segment by segment in the order of `chosen`."""
+    length = np.diff(offsets)[chosen]
+    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    indices: IntArray = np.repeat(offsets[:-1][chosen], length) + within
+    return indices

@@ -17,7 +17,10 @@ SIGNALS: dict[str, str] = {
     "planning_K": "whether each token is a planning token",
     "role_K": 'what each token belongs to: "switch", "subgoal", "action", or "" for none of them',
     "position_K": "place of each token in its trajectory's whole sequence, the environment's tokens counted too",
+    "past_entropy.*_T": "mean entropy of turns of the same index over the training steps so far (EPO)",
     # Told by the environment
+    "success_N": "whether the task was solved",
+    "score_N": "graded success of the episode, in [0, 1]",
     "token_reward_K": "reward of each token, in place of the turns' rewards",
     "reward_parts.*_T": "named components of the reward",
     "duration_T": "what each action took, in seconds",

@@ -60,7 +60,7 @@ class Recipe:
     """Steps before all others in which random tokens are repeated (`repetition`)."""
     steps: int
     observation_weight: float = 0.0
-    """How much predicting what the world says counts beside what to do (`cloning.cloning_loss`)."""
+    """How much predicting what the world says counts beside what to do (`cloning.cloning_losses`)."""
     head_steps: int
     """Further steps with the widened head."""
 

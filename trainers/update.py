@@ -1,195 +1,192 @@
-"""One optimizer step on a minibatch of trajectories, exact over micro-batches and processes.
+"""Optimizer steps on an experience, exact over passes and processes.
 
-The loss is a weighted sum over tokens divided by a total that all processes agree on. Every micro-batch and
-every process adds its share of the gradient, and the shares are summed: how tokens are dealt out does not
-matter, and every process takes part in the same collective operations however many turns it has. What a loss must
-know of tokens that lie elsewhere, it is told as constants (`with_constants`) before the first gradient.
+The loss is a weighted sum over tokens divided by a total that all processes agree on. Every pass and every process
+adds its share of the gradient, and the shares are summed: how tokens are dealt out does not matter, and every process
+takes part in the same collective operations however many turns it has. What a loss must know of tokens that lie
+elsewhere, it is told as constants (`with_constants`) before the first gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
 
-from agentgym.trainers.batch import FloatArray
-from agentgym.trainers.losses import Minibatch, PolicyTokens, kl_to_reference
-from agentgym.trainers.losses.ratios import anchored, unit_mean
-from agentgym.trainers.losses.regularisers import EntropyHistory, EntropyTokens
-from agentgym.trainers.metrics import Sums
+from agentgym.agents.seeds import derived_seed
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.experience import Experience
+from agentgym.trainers.loss_constants import CONSTANT, TURN_ENTROPY, with_constants
+from agentgym.trainers.losses import PolicyTokens, kl_to_reference, token_weights, weight_total
+from agentgym.trainers.losses.ratios import anchored
+from agentgym.trainers.losses.regularisers import EntropyTokens
+from agentgym.trainers.metrics import Sums, of_update
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.scoring import MicroBatch, logprob_of_token, read_tokens, sampled_logits, split
-from agentgym.trainers.signals.entropy import entropy
-from agentgym.trainers.token_data import TokenData
-
-TURN_ENTROPY = "turn_entropy_K"
-"""The statistic that entropy smoothing over turns needs: the mean entropy of the token's turn."""
+from agentgym.trainers.parts import Learner
+from agentgym.trainers.policy import Pass, Policy, entropy
+from agentgym.trainers.processes import Processes
+from agentgym.trainers.progress import OnProgress, say_nothing
 
 
-def with_constants(
-    model: Any,
-    data: TokenData,
+def update(
+    policy: Policy,
+    learner: Learner,
     objective: Objective,
+    experience: Experience,
     *,
-    max_tokens: int,
-    temperature: float,
-    seed: int,
-    accelerator: Accelerator | None = None,
-) -> TokenData:
-    """`data` with what the objective must know of the whole minibatch under the present policy.
+    seed: int = 0,
+    on_progress: OnProgress = say_nothing,
+) -> dict[str, float]:
+    """Learn from an experience that has its credit (`Credit.columns`); return metrics over all processes.
 
-    One pass without gradient, if anything is to be known; not even that where every ratio is 1. To be called by all
-    processes, before the first gradient of the minibatch. `seed`: for losses that draw tokens, the same in all.
-    `accelerator`: of the processes that share the minibatch; none if there is one.
+    `seed` is the run's. Raises `NotFiniteError` before an optimizer step whose gradient is not finite.
     """
-    if not objective.needs_present_policy:
-        return data
-    readings = {} if data.old_logprob_K is None else {"logp": logprob_of_token}
-    readings |= {"entropy": entropy} if objective.needs_turn_entropy else {}
-    read: dict[str, FloatArray] = {}
-    if readings:
-        read = read_tokens(model, data.batch, readings, max_tokens=max_tokens, temperature=temperature)
-    logprob_K = read.get("logp", data.sampler_logprob_K)
-    log_ratio_K = np.zeros(len(logprob_K)) if data.old_logprob_K is None else logprob_K - data.old_logprob_K
-    rng = np.random.default_rng(seed)
-    constants = _policy_constants(data, objective, logprob_K, log_ratio_K, rng, accelerator)
-    if "entropy" in read:
-        constants[TURN_ENTROPY] = unit_mean(read["entropy"], data.turn_K, data.credit.trained_K)
-    return replace(data, constants=constants)
+    torch.manual_seed(derived_seed(seed, experience.step, "dropout", policy.processes.index))
+    sums = Sums()
+    minibatches = list(deal(experience, objective, policy.processes, seed))
+    for number, minibatch in enumerate(minibatches):
+        part = Sums()
+        losses = minibatch_losses(
+            policy, objective, minibatch, part, derived_seed(seed, experience.step, "loss", number)
+        )
+        if losses is None:
+            continue
+        norm = learner.step(losses)
+        if sums["optimizer_steps"]:  # by now the policy is not the one that acted
+            for name in ("compared", "logp_difference", "logp_difference_max"):
+                part.pop(name, None)
+        sums.add(part)
+        sums["grad_norm"] += norm
+        sums["optimizer_steps"] += 1
+        on_progress("update", number + 1, len(minibatches))
+    return of_update(policy.processes.gather(sums), with_kl=objective.beta > 0)
 
 
-def _policy_constants(
-    data: TokenData,
-    objective: Objective,
-    logprob_K: FloatArray,
-    log_ratio_K: FloatArray,
-    rng: np.random.Generator,
-    accelerator: Accelerator | None,
-) -> dict[str, FloatArray]:
-    """The policy loss's constants of this process's tokens, from those of all processes in the order of groups."""
-    loss, level = objective.policy_loss, objective.ratio_level
-    if not loss.needs_constants(level):
-        return {}
-    unit_K = {"token": np.arange(len(logprob_K)), "turn": data.turn_K, "sequence": data.trajectory_K}[level]
-    credit = data.credit
-    scale_K = np.ones(len(logprob_K)) if credit.clip_scale_K is None else credit.clip_scale_K
-    own = (data.group_K, unit_K, logprob_K, log_ratio_K, credit.advantage_K, credit.trained_K, scale_K)
-    parts, process = ([own], 0) if accelerator is None else (gather_object([own]), accelerator.process_index)
+def deal(experience: Experience, objective: Objective, processes: Processes, seed: int) -> Iterator[Experience]:
+    """This process's share of each optimizer step: whole groups, dealt out alike in every process."""
+    labels = [trajectory.group for trajectory in experience.trajectories]
+    everywhere = sorted({label for own in processes.gather(labels) for label in own}, key=_natural)
+    number = {label: i for i, label in enumerate(everywhere)}
+    group_N = np.array([number[label] for label in labels], np.int64)
+    experience = experience.with_columns({"group_number_N": group_N})
+    if not objective.is_one_step:  # the policy that acted is the one to take ratios to
+        experience = experience.with_columns({"old_logprob_K": experience.batch.signal("logprob_K")})
+    for iteration in range(objective.num_iterations):
+        rng = np.random.default_rng(derived_seed(seed, experience.step, "minibatches", iteration))
+        for groups in np.array_split(rng.permutation(len(everywhere)), objective.num_minibatches):
+            yield experience.select(np.flatnonzero(np.isin(group_N, groups)))
 
-    group_K, _, logp, log_ratio, advantage, trained, scale = map(np.concatenate, zip(*parts, strict=True))
-    first_units = np.cumsum([0, *(int(part[1].max(initial=-1)) + 1 for part in parts)])
-    unit = np.concatenate([part[1] + first for part, first in zip(parts, first_units[:-1], strict=True)])
-    order = np.argsort(group_K, kind="stable")
-    minibatch = Minibatch(
-        logp[order], log_ratio[order], advantage[order], unit[order], trained[order], scale[order], rng
-    )
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    first = sum(len(part[0]) for part in parts[:process])
-    mine = place[first : first + len(logprob_K)]
-    found = loss.minibatch_constants(minibatch, level, objective.policy_params)
-    return {name: values[mine] for name, values in found.items()}
+
+def _natural(label: str) -> list[tuple[bool, int, str]]:
+    """Sorts "3/10" after "3/9": the same order of groups on any number of processes."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", label)]
 
 
 @dataclass(frozen=True)
-class Past:
-    """What entropy smoothing compares a minibatch with."""
+class Share:
+    """What the tokens of a minibatch weigh, here and everywhere."""
 
-    history: EntropyHistory
-    step: int
-    """Finished training steps."""
+    total: float
+    """What the weighted sum of token losses is divided by, over all processes."""
     last_turn: int
     """The highest turn index in the minibatch, over all processes."""
 
 
-def accumulate_gradient(
-    model: Any,
-    data: TokenData,
-    total: float,
-    objective: Objective,
-    *,
-    max_tokens: int,
-    temperature: float,
-    past: Past | None = None,
-) -> Sums:
-    """Add this process's share of the minibatch's gradient to the parameters; return sums for metrics.
+def minibatch_losses(
+    policy: Policy, objective: Objective, minibatch: Experience, sums: Sums, seed: int
+) -> Iterator[torch.Tensor] | None:
+    """The loss of each pass over a minibatch, adding to `sums`; None if no process has a token to train on."""
+    batch = minibatch.batch
+    trained_K = batch.columns.get("trained_K", np.ones(batch.n_tokens, np.bool_))
+    own = (int(trained_K.sum()), len(np.unique(batch.trajectory_K[trained_K])), int(batch.turn_index_T.max(initial=-1)))
+    n_tokens_P, n_trajectories_P, last_turn_P = zip(*policy.processes.gather(own), strict=True)
+    if sum(n_tokens_P) == 0:
+        return None
+    weight_K = token_weights(
+        batch.trajectory_K,
+        objective.aggregation,
+        max_episode_tokens=objective.max_episode_tokens,
+        trained_K=trained_K,
+    )
+    minibatch = minibatch.with_columns({"trained_K": trained_K, "weight_K": weight_K, **_clip_scale(minibatch)})
+    minibatch = with_constants(policy, objective, minibatch, seed)
+    total = weight_total(sum(n_tokens_P), sum(n_trajectories_P), objective.aggregation)
+    return _pass_losses(policy, objective, minibatch, Share(total, max(last_turn_P)), sums)
 
-    `total`: what the weighted sum of token losses is divided by, over all processes. `max_tokens`: in a micro-batch,
-    padding counted. `past`: needed for entropy smoothing.
-    """
-    sums = Sums()
-    sums["retokenized"] = data.retokenized
-    for micro in split(data.batch, max_tokens):
-        logits, _ = sampled_logits(model, micro.sequences, temperature=temperature)
-        log_probs = torch.log_softmax(logits, dim=-1)
-        drawn = micro.drawn(log_probs)
-        logprob_K = logprob_of_token(log_probs, *drawn)
+
+def _clip_scale(minibatch: Experience) -> Mapping[str, FloatArray]:
+    """What each token's clip range is multiplied by, where the scheme says it."""
+    columns = minibatch.batch.columns
+    return {"clip_scale_K": columns["clip_scale_T"][minibatch.batch.turn_K]} if "clip_scale_T" in columns else {}
+
+
+def _pass_losses(
+    policy: Policy, objective: Objective, minibatch: Experience, share: Share, sums: Sums
+) -> Iterator[torch.Tensor]:
+    columns = minibatch.batch.columns
+    sums["retokenized"] += minibatch.n_retokenized
+    for each in policy.passes(minibatch.layout):
         with torch.set_grad_enabled(objective.entropy_coef > 0):
-            entropy_K = entropy(log_probs, *drawn)
-        loss_K, terms = _token_losses(micro, data, objective, logprob_K, entropy_K, past)
+            entropy_K = entropy(each)
+        loss_K, terms = _token_losses(each, minibatch, objective, entropy_K, share)
+        loss = (each.pick(columns["weight_K"]) * loss_K).sum() / share.total
+        yield loss
+        _count(each, columns, {"entropy": entropy_K, **terms}, loss, sums)
 
-        loss = (micro.pick(data.weight_K, log_probs) * loss_K).sum() / total
-        loss.backward()  # type: ignore[no-untyped-call]
 
-        trained_K = torch.from_numpy(data.credit.trained_K[micro.index_K]).to(log_probs.device)
-        for name, value_K in {"entropy": entropy_K, **terms}.items():
-            sums[name] += (value_K.detach() * trained_K).sum().item()
-        difference_K = (logprob_K.detach() - micro.pick(data.sampler_logprob_K, log_probs)).abs()
-        sums["tokens"] += int(trained_K.sum())
-        sums["loss"] += loss.item()
-        sums["compared"] += len(micro.index_K)
+def _count(
+    each: Pass,
+    columns: Mapping[str, FloatArray],
+    terms: Mapping[str, torch.Tensor],
+    loss: torch.Tensor,
+    sums: Sums,
+) -> None:
+    """Add what a pass shows to the sums for the metrics."""
+    trained_K = torch.from_numpy(columns["trained_K"][each.index_K]).to(each.logits.device)
+    for name, value_K in terms.items():
+        sums[name] += (value_K.detach() * trained_K).sum().item()
+    sums["tokens"] += int(trained_K.sum())
+    sums["loss"] += loss.item()
+    if "logprob_K" in columns and len(each.index_K):
+        difference_K = (each.logprob_K.detach() - each.pick(columns["logprob_K"])).abs()
+        sums["compared"] += len(each.index_K)
         sums["logp_difference"] += difference_K.sum().item()
         sums["logp_difference_max"] = max(sums["logp_difference_max"], difference_K.max().item())
-    return sums
 
 
 def _token_losses(
-    micro: MicroBatch,
-    data: TokenData,
-    objective: Objective,
-    logprob_K: torch.Tensor,
-    entropy_K: torch.Tensor,
-    past: Past | None,
+    each: Pass, minibatch: Experience, objective: Objective, entropy_K: torch.Tensor, share: Share
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss of each token of a micro-batch, and what of it is reported: shapes (K,)."""
-    scale_K = data.credit.clip_scale_K
+    """The loss of each token of a pass, and what of it is reported: shapes (K,)."""
+    columns, logprob_K = minibatch.batch.columns, each.logprob_K
     tokens = PolicyTokens(
         logprob_K,
-        old_logprob_K=logprob_K.detach() if data.old_logprob_K is None else micro.pick(data.old_logprob_K, logprob_K),
-        advantage_K=micro.pick(data.credit.advantage_K, logprob_K),
+        old_logprob_K=each.pick(columns["old_logprob_K"]) if "old_logprob_K" in columns else logprob_K.detach(),
+        advantage_K=each.pick(columns["advantage_K"]),
         level=objective.ratio_level,
-        clip_scale_K=1.0 if scale_K is None else micro.pick(scale_K, logprob_K),
-        constants={name: micro.pick(values_K, logprob_K) for name, values_K in data.constants.items()},
+        clip_scale_K=each.pick(columns["clip_scale_K"]) if "clip_scale_K" in columns else 1.0,
+        constants={
+            name.removeprefix(CONSTANT): each.pick(values_K)
+            for name, values_K in columns.items()
+            if name.startswith(CONSTANT)
+        },
     )
     loss_K, clipped_K, bounded_K = objective.policy_loss.function(tokens, **objective.policy_params)
-    terms = {"clipped": clipped_K}
-    if bounded_K is not None:
-        terms["bounded"] = bounded_K
-    if data.reference_logprob_K is not None:
-        reference_K = micro.pick(data.reference_logprob_K, logprob_K)
+    terms = {"clipped": clipped_K} if bounded_K is None else {"clipped": clipped_K, "bounded": bounded_K}
+    if objective.beta > 0:
+        reference_K = each.pick(columns["reference_logprob_K"])
         terms["kl"] = kl_to_reference(logprob_K, reference_K, objective.kl_estimator)
         loss_K = loss_K + objective.beta * terms["kl"]
-    if objective.smoothing is None:
+    if objective.smoothing is None or objective.past_entropy is None:
         return loss_K - objective.entropy_coef * entropy_K, terms
-    assert past is not None
-    turn_entropy_K = anchored(tokens.constants.get(TURN_ENTROPY, entropy_K.detach()), entropy_K)
     smoothed = EntropyTokens(
-        entropy_K, turn_entropy_K, data.turn_index_K[micro.index_K], past.last_turn, past.history, past.step
+        entropy_K,
+        anchored(tokens.constants.get(TURN_ENTROPY, entropy_K.detach()), entropy_K),
+        each.pick(columns[objective.past_entropy][minibatch.batch.turn_K]),
+        share.last_turn,
+        minibatch.step,
     )
     terms["entropy_penalty"] = objective.smoothing.function(smoothed, **objective.smoothing_params)
     return loss_K - objective.entropy_coef * (entropy_K - terms["entropy_penalty"]), terms
-
-
-def sum_gradients(accelerator: Accelerator, parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its sum over all processes, in one collective operation."""
-    if accelerator.num_processes == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), reduction="sum")
-    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = gradient.view_as(parameter)

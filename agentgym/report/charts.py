@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from agentgym.report.curves import Curve
-from agentgym.report.run_data import FloatArray, StageEvaluation
+from agentgym.report.run_data import StageEvaluation
+from agentgym.trainers.arrays import FloatArray
 
 
 class Colour(StrEnum):

@@ -8,8 +8,9 @@ from typing import Any
 
 from agentgym.agents.trajectory import Trajectory
 from agentgym.report.run_data import TrajectoryFiles
-from agentgym.trainers.batch import TurnBatch, usable_trajectories
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute, get_scheme
+from agentgym.trainers.experience import usable_trajectories
 
 _PART_SUFFIX = "_advantage_T"
 

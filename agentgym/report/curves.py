@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agentgym.agents.evaluation import wilson_interval
-from agentgym.report.run_data import FloatArray, Metrics
+from agentgym.report.run_data import Metrics
+from agentgym.trainers.arrays import FloatArray
 
 MAX_POINTS = 300
 """Longer runs are pooled, so that a report stays small."""

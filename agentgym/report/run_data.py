@@ -18,13 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from agentgym.agents.evaluation import Evaluation
 from agentgym.agents.trajectory import Trajectory, read_trajectories
-
-FloatArray = NDArray[np.float64]
+from agentgym.trainers.arrays import FloatArray
 
 _TRAJECTORY_FILE = re.compile(r"step-(\d+)\.process-(\d+)\.jsonl")
 

@@ -21,7 +21,7 @@ METRICS = {
     "step", "episodes", "success_rate", "reward", "reward_std", "frac_reward_zero_std", "turns/mean",
     "invalid_action_rate", "loss", "grad_norm", "entropy", "kl", "clip_ratio", "learning_rate", "num_tokens",
     "tokens/sampled", "tokens/trained", "tokens/retokenized", "sampler_logp_difference/max",
-    "time/rollout", "time/signals", "time/update", "step_time",
+    "time/rollout", "time/credit", "time/update", "step_time",
 }  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from transformers import (
 
 from agentgym.agents.engines import Sample, SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
-from agentgym.trainers.layout import TokenSequence
-from agentgym.trainers.scoring import sampled_logits
+from agentgym.trainers.layout import TokenSequence, share_sequences
+from agentgym.trainers.policy import Policy, logprob
 
 VOCABULARY = 24
 STOP = (5, 11, 17)
@@ -97,10 +97,9 @@ def test_logprobs_are_those_the_trainer_computes(architecture: str, temperature:
         TokenSequence((*prompt, *sample.ids), tuple(range(len(prompt), len(prompt) + len(sample.ids))))
         for prompt, sample in zip(prompts, samples, strict=True)
     ]
-    with torch.no_grad():
-        logits, tokens = sampled_logits(model, sequences, temperature=temperature)
-    trainers = torch.log_softmax(logits, -1).gather(1, tokens[:, None]).squeeze(1)
-    engines = torch.tensor([logprob for sample in samples for logprob in sample.logprobs])
+    layout = share_sequences(sequences)
+    trainers = torch.from_numpy(Policy(model, temperature=temperature).read(layout, {"logprob": logprob})["logprob"])
+    engines = torch.tensor([value for sample in samples for value in sample.logprobs], dtype=torch.float64)
     torch.testing.assert_close(engines, trainers, rtol=0, atol=1e-4)
 
 
@@ -161,10 +160,10 @@ def test_greedy_is_the_argmax_of_a_plain_forward() -> None:
     samples = TransformersEngine(model, STOP).generate(prompts, range(len(prompts)), params)
     for prompt, sample in zip(prompts, samples, strict=True):
         ids = list(prompt)
-        for token, logprob in zip(sample.ids, sample.logprobs, strict=True):
+        for token, sampled_at in zip(sample.ids, sample.logprobs, strict=True):
             probabilities = probabilities_after(model, ids)
             assert token == probabilities.argmax()
-            assert logprob == pytest.approx(np.log(probabilities[token]), abs=1e-5)
+            assert sampled_at == pytest.approx(np.log(probabilities[token]), abs=1e-5)
             ids.append(token)
 
 

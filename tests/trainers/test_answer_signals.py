@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from agentgym.agents.answers import forced_answers
 from agentgym.agents.formats import FORMATS
 from agentgym.agents.trajectory import StopReason
-from agentgym.trainers.signals.answers import ANSWER_SIGNALS, answer_signals
+from agentgym.trainers.experience import Experience
+from agentgym.trainers.signals.answers import AnswerProbability
+from agentgym.trainers.signals.forced_answers import forced_answers
 from tests.small_model import make_trainer
 
 SEARCH = {
@@ -23,6 +24,7 @@ SEARCH = {
     "group_size": 3,
     "max_steps": 1,
     "credit": "igpo",
+    "max_tokens_per_micro_batch": 900,
 }
 
 
@@ -30,18 +32,28 @@ SEARCH = {
 def trainer(request, tmp_path_factory):
     """Of a model that searches, with what it played."""
     trainer = make_trainer("tiny-searcher", tmp_path_factory.mktemp("run"), **{**SEARCH, **request.param})
-    return trainer, trainer.collect()
+    return trainer, trainer.rollouts.next(0).learned
+
+
+def agent_of(trainer):
+    return trainer.rollouts.agent
+
+
+def told_of(trainer):
+    return trainer.signals[0].resources.told
 
 
 def forced_in(trainer, trajectories):
-    return [forced_answers(trainer.agent, each, trainer.rules, trainer.answer_form) for each in trajectories]
+    return [
+        forced_answers(agent_of(trainer), each, told_of(trainer).instructions, told_of(trainer).answer_form)
+        for each in trajectories
+    ]
 
 
 def test_it_is_what_one_forward_pass_each_would_say(trainer):
     trainer, trajectories = trainer
-    forced = forced_in(trainer, trajectories)
-    signals = answer_signals(trainer.model, forced, max_tokens=900, temperature=1.0)
-    assert tuple(signals) == ANSWER_SIGNALS
+    signal = AnswerProbability(trainer.signals[0].resources, frozenset(AnswerProbability.gives))
+    signals = signal.compute(Experience.of(0, trajectories))
     slow = [[slowly(trainer, trajectory, t) for t in range(len(trajectory.turns) + 1)] for trajectory in trajectories]
     before, after = [m for each in slow for m in each[:-1]], [each[-1] for each in slow]
     assert len({round(m, 3) for m in before}) > 3  # what is compared differs
@@ -54,11 +66,11 @@ def test_it_is_what_one_forward_pass_each_would_say(trainer):
 @torch.no_grad()
 def slowly(trainer, trajectory, t: int) -> float:
     """The mean log-probability of the answer's tokens before turn `t`: token by token, from text and prompt alone."""
-    agent, tokenizer = trainer.agent, trainer.agent.tokenizer
+    agent, tokenizer = agent_of(trainer), agent_of(trainer).tokenizer
     if t < len(trajectory.turns):
         prompt = trajectory.turns[t].prompt_ids
     else:
-        prompt = agent.prompts(trajectory, trainer.rules)[-1]
+        prompt = agent.prompts(trajectory, told_of(trainer).instructions)[-1]
     response = agent.format.response_form.format(action=f"<answer> {trajectory.answers[0]} </answer>")
     ids = [*prompt, *tokenizer.encode(response, add_special_tokens=False)]
     logps = []
@@ -67,27 +79,27 @@ def slowly(trainer, trajectory, t: int) -> float:
         if response.index(trajectory.answers[0]) < len(written) and trajectory.answers[0] not in tokenizer.decode(
             ids[len(prompt) : place]
         ):
-            logits = trainer.model(input_ids=torch.tensor([ids[:place]])).logits[0, -1]
+            logits = trainer.policy.model(input_ids=torch.tensor([ids[:place]])).logits[0, -1]
             logps.append(float(torch.log_softmax(logits.double(), -1)[ids[place]]))
     return float(np.mean(logps))
 
 
 def test_the_tokens_are_the_answers_and_the_prompts_those_that_were_shown(trainer):
     trainer, trajectories = trainer
-    decode = trainer.agent.tokenizer.decode
+    decode = agent_of(trainer).tokenizer.decode
     for trajectory, forced in zip(trajectories, forced_in(trainer, trajectories), strict=True):
         assert len(forced) == len(trajectory.turns) + 1
         for turn, each in zip(trajectory.turns, forced, strict=False):
             assert list(each.ids[: len(turn.prompt_ids)]) == turn.prompt_ids
             assert decode([each.ids[place] for place in each.answer]).strip() == trajectory.answers[0]
             assert each.answer[-1] == len(each.ids) - 1
-        if trainer.agent.context.window is None:  # a dialogue ends with what was seen last
+        if agent_of(trainer).context.window is None:  # a dialogue ends with what was seen last
             last = trajectory.turns[-1]
             assert list(forced[-1].ids[: len(last.prompt_ids)]) == last.prompt_ids
         # What ends an episode tells the outcome, and is shown to nobody.
         is_seen = trajectory.final_observation in decode(list(forced[-1].ids))
         assert is_seen is (trajectory.stop_reason is StopReason.MAX_TURNS)
-    if trainer.agent.format.name == "plain":  # the only one in which this model can answer
+    if agent_of(trainer).format.name == "plain":  # the only one in which this model can answer
         assert {each.stop_reason for each in trajectories} >= {StopReason.MAX_TURNS, StopReason.TERMINATED}
 
 
@@ -98,7 +110,7 @@ def test_no_prompt_has_the_answer_before_it_was_read(trainer):
         for turn in trajectory.turns:
             read += turn.observation
             if trajectory.answers[0] not in read:
-                assert trajectory.answers[0] not in trainer.agent.tokenizer.decode(turn.prompt_ids)
+                assert trajectory.answers[0] not in agent_of(trainer).tokenizer.decode(turn.prompt_ids)
             read += turn.response
 
 
@@ -106,14 +118,14 @@ def test_a_prompt_that_leaves_no_room_is_cut_at_its_beginning(trainer, monkeypat
     trainer, (trajectory, *_) = trainer
     whole = forced_in(trainer, [trajectory])[0]
     length = len(whole[0].ids) - 5
-    monkeypatch.setattr(trainer.agent, "context_length", length)
+    monkeypatch.setattr(agent_of(trainer), "context_length", length)
     cut = forced_in(trainer, [trajectory])[0]
     assert [each.ids for each in cut] == [each.ids[-length:] for each in whole]
     assert all(decoded(trainer, a) == decoded(trainer, b) for a, b in zip(cut, whole, strict=True))
 
 
 def decoded(trainer, forced) -> str:
-    return trainer.agent.tokenizer.decode([forced.ids[place] for place in forced.answer])
+    return agent_of(trainer).tokenizer.decode([forced.ids[place] for place in forced.answer])
 
 
 @pytest.mark.parametrize(("answers", "message"), [([], "has no answer"), ([""], "the answer is empty")])
@@ -146,5 +158,7 @@ def test_schemes_that_need_it_train(tmp_path, credit):
 
 
 def test_a_world_without_answers_is_refused_before_anything_is_played(cloned_model, tmp_path):
-    with pytest.raises(ValueError, match="igpo needs the true answer's probability, and agentgym/FrozenLake-v0 tells"):
+    with pytest.raises(
+        ValueError, match="the signal AnswerProbability needs 'answers', which agentgym/FrozenLake-v0 does not tell"
+    ):
         make_trainer(cloned_model, tmp_path, credit="igpo")

@@ -161,7 +161,7 @@ def test_signals_of_every_axis():
             {"group": 0, "score": {"goal": 10**400, "ties": 1}, "kind": "hard", "turns": []},
         ]
     )
-    assert set(batch.signals) == {"value_K", "score.goal_N", "score.ties_N", "kind_N"}
+    assert set(batch.columns) == {"value_K", "score.goal_N", "score.ties_N", "kind_N"}
     assert batch.signal("value_K").tolist() == [1, 2]
     assert batch.categories("kind_N").tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"trajectory 1: score\.goal_N is inf"):
@@ -202,8 +202,8 @@ def test_arrays_that_do_not_fit_are_refused():
         ({"valid_T": np.ones(3, dtype=bool)}, "valid_T has 3 entries, not 2"),
         ({"group_N": np.array([1])}, "order of first appearance"),
         ({"token_offsets_T": np.array([0, 3, 2])}, "token_offsets_T must begin at 0 and never fall"),
-        ({"signals": {"value_T": np.zeros(1)}}, "value_T has 1 entries, not 2"),
-        ({"signals": {"value": np.zeros(2)}}, "'value' must be named after its axis"),
+        ({"columns": {"value_T": np.zeros(1)}}, "value_T has 1 entries, not 2"),
+        ({"columns": {"value": np.zeros(2)}}, "'value' must be named after its axis"),
     ]:
         with pytest.raises(ValueError, match=message):
             TurnBatch(**{**arrays, **change})
@@ -229,9 +229,9 @@ def test_concatenation_refuses_what_would_be_lost():
         TurnBatch.concatenate([with_tokens, without])
     arrays = {"group_N": np.array([0]), "turn_offsets_N": np.array([0, 1])}
     arrays |= {"reward_T": np.zeros(1), "valid_T": np.ones(1, dtype=bool)}
-    signalled = TurnBatch(**arrays, signals={"value_T": np.array([5.0])})
-    with pytest.raises(ValueError, match="some of the batches have the signal 'value_T'"):
+    signalled = TurnBatch(**arrays, columns={"value_T": np.array([5.0])})
+    with pytest.raises(ValueError, match="some of the batches have the column 'value_T'"):
         TurnBatch.concatenate([signalled, TurnBatch(**arrays)])
-    assert TurnBatch.concatenate([signalled, signalled]).signals["value_T"].tolist() == [5, 5]
+    assert TurnBatch.concatenate([signalled, signalled]).columns["value_T"].tolist() == [5, 5]
     with pytest.raises(ValueError, match="no batch"):
         TurnBatch.concatenate([])

@@ -31,20 +31,20 @@ def finished(cloned_model, tmp_path_factory):
 @pytest.fixture
 def checkpoint(finished, tmp_path) -> Path:
     """A copy of the last checkpoint, to be damaged."""
-    return Path(shutil.copytree(list_checkpoints(finished.run_dir)[-1], tmp_path / "step-000002"))
+    return Path(shutil.copytree(list_checkpoints(finished.records.run_dir)[-1], tmp_path / "step-000002"))
 
 
 def test_a_checkpoint_is_a_plain_peft_directory(finished, checkpoint, cloned_model):
     base = AutoModelForCausalLM.from_pretrained(cloned_model)
     plain = PeftModel.from_pretrained(base, str(checkpoint)).eval()
-    finished.model.eval()
+    finished.policy.model.eval()
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
-        trained = finished.model(input_ids=ids).logits
+        trained = finished.policy.model(input_ids=ids).logits
         torch.testing.assert_close(plain(input_ids=ids).logits, trained)
-        torch.testing.assert_close(load_model(finished.run_dir).model(input_ids=ids).logits, trained)
-        with finished.model.disable_adapter():
-            assert not torch.allclose(finished.model(input_ids=ids).logits, trained)
+        torch.testing.assert_close(load_model(finished.records.run_dir).model(input_ids=ids).logits, trained)
+        with finished.policy.model.disable_adapter():
+            assert not torch.allclose(finished.policy.model(input_ids=ids).logits, trained)
 
 
 def test_saving_asks_nobody_on_the_network(finished, monkeypatch):
@@ -52,10 +52,10 @@ def test_saving_asks_nobody_on_the_network(finished, monkeypatch):
         raise AssertionError("the hub was asked")
 
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask)
-    monkeypatch.setitem(finished.model.peft_config, "default", finished.model.peft_config["default"])
-    monkeypatch.setattr(finished.model.peft_config["default"], "base_model_name_or_path", "tiny")
+    monkeypatch.setitem(finished.policy.model.peft_config, "default", finished.policy.model.peft_config["default"])
+    monkeypatch.setattr(finished.policy.model.peft_config["default"], "base_model_name_or_path", "tiny")
     finished.save()
-    finished.resume(list_checkpoints(finished.run_dir)[-1])
+    finished.resume(list_checkpoints(finished.records.run_dir)[-1])
 
 
 def test_only_the_last_ones_are_kept(cloned_model, tmp_path):
@@ -102,7 +102,7 @@ def files_no_longer_than(n_bytes: int):
 
 @pytest.mark.parametrize("room", [2_000, 20_000, 45_000])
 def test_a_full_disk_is_one_line_and_costs_nothing(finished, room):
-    before = {path: path.read_bytes() for path in finished.run_dir.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in finished.records.run_dir.rglob("*") if path.is_file()}
     with files_no_longer_than(room), pytest.raises(CheckpointError) as failure:
         finished.step = 3
         try:
@@ -111,20 +111,20 @@ def test_a_full_disk_is_one_line_and_costs_nothing(finished, room):
             finished.step = 2
     assert "\n" not in str(failure.value)
     assert "step-000003" in str(failure.value)
-    assert str(failure.value).endswith(f"(the last whole one is {list_checkpoints(finished.run_dir)[-1]})")
-    assert {path: path.read_bytes() for path in finished.run_dir.rglob("*") if path.is_file()} == before
+    assert str(failure.value).endswith(f"(the last whole one is {list_checkpoints(finished.records.run_dir)[-1]})")
+    assert {path: path.read_bytes() for path in finished.records.run_dir.rglob("*") if path.is_file()} == before
 
 
 def refuse(trainer, checkpoint: Path) -> str:
     """The message with which `checkpoint` is refused; the trainer must be as it was before."""
-    before = [parameter.clone() for parameter in trainer.parameters]
+    before = [parameter.clone() for parameter in trainer.policy.parameters]
     step = trainer.step
     with pytest.raises(CheckpointError) as failure:
         trainer.resume(checkpoint)
     assert "\n" not in str(failure.value)
     assert str(checkpoint) in str(failure.value)
     assert trainer.step == step
-    assert all(map(torch.equal, trainer.parameters, before))
+    assert all(map(torch.equal, trainer.policy.parameters, before))
     return str(failure.value)
 
 

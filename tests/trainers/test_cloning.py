@@ -12,7 +12,8 @@ from agentgym.agents.agent import ExpertAgent
 from agentgym.agents.contexts import Context
 from agentgym.agents.models import load_model
 from agentgym.envs import make
-from agentgym.trainers.cloning import clone, cloning_loss, demonstrate
+from agentgym.trainers.cloning import clone, cloning_losses, demonstrate
+from agentgym.trainers.policy import Policy
 from tests.small_model import LAKE
 
 
@@ -45,18 +46,17 @@ def by_hand(model, demonstrations) -> tuple[float, float]:
     return sum(responses) / len(responses), sum(others) / len(others)
 
 
-def test_the_loss_is_the_cross_entropy_of_responses_and_as_much_of_the_rest_as_is_wanted(cloned):
+def loss_of(model, demonstrations, observation_weight=0.0, max_tokens=100_000) -> float:
+    losses = cloning_losses(Policy(model, max_tokens=max_tokens), demonstrations, observation_weight)
+    return sum(loss.item() for loss in losses)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 100_000])
+def test_the_loss_is_the_cross_entropy_of_responses_and_as_much_of_the_rest_as_is_wanted(cloned, max_tokens):
     model, demonstrations = cloned
     responses, others = by_hand(model, demonstrations)
-    assert cloning_loss(model, demonstrations).item() == pytest.approx(responses, rel=1e-4)
-    assert cloning_loss(model, demonstrations, 0.5).item() == pytest.approx(responses + 0.5 * others, rel=1e-4)
-
-
-def test_the_losses_of_parts_add_up(cloned):
-    model, demonstrations = cloned
-    parts = [demonstrations[:1], demonstrations[1:]]
-    added = sum(cloning_loss(model, part, 0.5, demonstrations).item() for part in parts)
-    assert added == pytest.approx(cloning_loss(model, demonstrations, 0.5).item(), rel=1e-5)
+    assert loss_of(model, demonstrations, 0.0, max_tokens) == pytest.approx(responses, rel=1e-4)
+    assert loss_of(model, demonstrations, 0.5, max_tokens) == pytest.approx(responses + 0.5 * others, rel=1e-4)
 
 
 def test_micro_batches_change_nothing(cloned):

@@ -8,14 +8,24 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from agentgym.trainers import scoring, token_data
+from agentgym.agents.trajectory import read_trajectories
+from agentgym.trainers import experience
 from agentgym.trainers import trainer as trainer_module
-from agentgym.trainers.layout import TokenSequence
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.layout import Layout, TokenSequence, lay_out
+from agentgym.trainers.policy import logprob
 from tests.small_model import make_trainer
 
 # A lake of one row: four actions, of which only "right" leads anywhere. One token a response, so that the
 # mask off by one has nothing of the action left in it.
 CORRIDOR = {"env_kwargs": {"map": ["SFFG"], "max_turns": 6}, "max_new_tokens": 1}
+
+
+def credited(trainer) -> tuple[TurnBatch, Layout]:
+    """The first step's table as it was written down, and the layout of what was played."""
+    name = "step-000000.process-0"
+    played = list(read_trajectories(trainer.records.run_dir / "trajectories" / f"{name}.jsonl"))
+    return TurnBatch.load(trainer.records.run_dir / "credit" / f"{name}.npz"), lay_out(played)
 
 
 def success_rates(model_dir, run_dir, steps: int = 10) -> list[float]:
@@ -72,10 +82,10 @@ def test_a_clip_scale_holds_the_policy_back(cloned_model, tmp_path, monkeypatch)
     def clipped(scale: float) -> tuple[float, float]:
         settings = {"max_steps": 1, "num_iterations": 4, "learning_rate": 1e-3, "group_size": 8, **CORRIDOR}
         trainer = make_trainer(cloned_model, tmp_path / str(scale), **settings)
-        data = list(trainer.minibatches(trainer.assign_credit(trainer.collect())))
-        sums = trainer.update(data)
-        logp = scoring.log_probabilities(trainer.model, data[0].batch, max_tokens=4096, temperature=1.0)
-        return sums["clipped"] / sums["tokens"], float(np.abs(logp - data[0].old_logprob_K).mean())
+        (metrics,) = trainer.train()
+        batch, layout = credited(trainer)
+        now = trainer.policy.read(layout, {"logprob": logprob})["logprob"]
+        return metrics["clip_ratio"], float(np.abs(now - batch.signal("logprob_K")).mean())
 
     free_share, free_move = clipped(1.0)
     with_credit(monkeypatch, lambda credit, batch: replace(credit, clip_scale_T=np.full(batch.n_turns, 1e-3)))
@@ -85,15 +95,15 @@ def test_a_clip_scale_holds_the_policy_back(cloned_model, tmp_path, monkeypatch)
 
 
 def test_mask_shifted_by_one_does_not_learn(cloned_model, tmp_path, monkeypatch):
-    build = token_data.build_sequences
+    lay_out = experience.lay_out
 
     def shifted(trajectories):
-        batch = build(trajectories)
-        before = [TokenSequence(s.ids, tuple(i - 1 for i in s.sampled)) for s in batch.sequences]
-        tokens = np.array([s.ids[i] for s in before for i in s.sampled])[batch.slot_K]
-        return replace(batch, sequences=before, token_K=tokens)
+        layout = lay_out(trajectories)
+        before = [TokenSequence(s.ids, tuple(i - 1 for i in s.sampled)) for s in layout.sequences]
+        tokens = np.array([s.ids[i] for s in before for i in s.sampled])[layout.slot_K]
+        return Layout(before, layout.slot_K, tokens)
 
-    monkeypatch.setattr(token_data, "build_sequences", shifted)
+    monkeypatch.setattr(experience, "lay_out", shifted)
     rates = success_rates(cloned_model, tmp_path)
     assert fmean(rates[-4:]) < rates[0] + 0.1
 
@@ -112,13 +122,15 @@ def test_one_step_raises_what_was_rewarded(cloned_model, tmp_path, scheme, windo
         learning_rate=1e-4,
         loss_aggregation="constant",
     )
-    experience = trainer.assign_credit(trainer.collect())
-    data = list(trainer.minibatches(experience))
+    trainer.max_steps = 1
+    acted = [parameter.detach().clone() for parameter in trainer.policy.parameters]
+    list(trainer.train())
+    batch, layout = credited(trainer)
 
     def objective() -> float:
-        logp = scoring.log_probabilities(trainer.model, data[0].batch, max_tokens=4096, temperature=1.0)
-        return float((data[0].credit.advantage_K * logp).sum())
+        return float((batch.signal("advantage_K") * trainer.policy.read(layout, {"logprob": logprob})["logprob"]).sum())
 
-    before = objective()
-    trainer.update(data)
-    assert objective() > before + 1e-4
+    after = objective()
+    for parameter, value in zip(trainer.policy.parameters, acted, strict=True):
+        parameter.data.copy_(value)
+    assert after > objective() + 1e-4

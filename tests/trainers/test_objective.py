@@ -10,12 +10,12 @@ from agentgym.trainers.checkpoint import list_checkpoints
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import Credit, credit
 from agentgym.trainers.credit.registry import _SCHEMES
-from agentgym.trainers.layout import build_sequences
+from agentgym.trainers.experience import Experience
 from agentgym.trainers.losses import losses
+from agentgym.trainers.metrics import PhaseClock
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.scoring import sampled_logits
 from agentgym.trainers.signal_names import SIGNALS
-from agentgym.trainers.signals.computed import TOKEN_SIGNALS
+from agentgym.trainers.signals.entropy_history import EntropyHistory
 from tests.small_model import make_trainer
 
 
@@ -47,18 +47,18 @@ def scheme():
 )
 def test_what_does_not_fit_is_refused_in_one_line(settings, message):
     with pytest.raises(ValueError) as failure:
-        Objective.of(TrainerConfig(**settings))
+        Objective.of(TrainerConfig(**settings), 1)
     assert str(failure.value).startswith(message)
     assert "\n" not in str(failure.value)
 
 
 def test_the_loss_decides_what_the_configuration_leaves_open():
-    gspo = Objective.of(TrainerConfig(policy_loss="gspo"))
+    gspo = Objective.of(TrainerConfig(policy_loss="gspo"), 1)
     assert (gspo.ratio_level, gspo.aggregation) == ("sequence", "sequence-mean")
     assert gspo.policy_params == {"epsilon": 3e-4, "epsilon_high": 4e-4}
     # One half given: the other is as wide, whatever the loss's own is.
-    assert Objective.of(TrainerConfig(policy_loss="gspo", epsilon=0.1)).policy_params["epsilon_high"] is None
-    ppo = Objective.of(TrainerConfig())
+    assert Objective.of(TrainerConfig(policy_loss="gspo", epsilon=0.1), 1).policy_params["epsilon_high"] is None
+    ppo = Objective.of(TrainerConfig(), 1)
     assert (ppo.ratio_level, ppo.aggregation) == ("token", "token-mean")
     assert ppo.policy_params == {"epsilon": 0.2, "epsilon_high": None}
 
@@ -74,7 +74,7 @@ def test_a_clip_scale_for_a_loss_that_does_not_clip_is_refused(cloned_model, tmp
     name = scheme(lambda batch: Credit(advantage_T=batch.reward_T, clip_scale_T=np.ones(batch.n_turns)))
     trainer = make_trainer(cloned_model, tmp_path, credit=name, policy_loss="sapo")
     with pytest.raises(ValueError, match="of_a_test scales the clip range of each turn, but sapo does not clip"):
-        trainer.assign_credit(trainer.collect())
+        list(trainer.train())
 
 
 def test_signals_are_computed_when_a_scheme_needs_them(cloned_model, tmp_path, scheme):
@@ -82,26 +82,23 @@ def test_signals_are_computed_when_a_scheme_needs_them(cloned_model, tmp_path, s
     seen = {}
 
     def remember(batch):
-        seen.update(batch.signals)
+        seen.update(batch.columns)
         return Credit(advantage_T=batch.reward_T)
 
-    trainer = make_trainer(cloned_model, tmp_path, window=1, credit=scheme(remember, needs=list(TOKEN_SIGNALS)))
+    needs = ["entropy_K", "sum_pi_squared_K", "reference_logprob_K"]
+    trainer = make_trainer(cloned_model, tmp_path, window=1, max_steps=1, credit=scheme(remember, needs=needs))
     torch.manual_seed(0)
-    for parameter in trainer.parameters:  # a fresh adapter would be the reference
+    for parameter in trainer.policy.parameters:  # a fresh adapter would be the reference
         torch.nn.init.normal_(parameter, std=0.5)
-    played = trainer.collect()
-    trainer.assign_credit(played)
+    experience = Experience.of(0, trainer.rollouts.next(0).learned)
+    trainer.annotate(experience, PhaseClock())
 
-    batch = build_sequences(played)
-    probabilities = {}
-    with torch.no_grad():
-        for of in ("policy", "reference"):
-            if of == "reference":
-                trainer.model.base_model.disable_adapter_layers()
-            logits = [sampled_logits(trainer.model, [sequence])[0] for sequence in batch.sequences]
-            probabilities[of] = torch.cat(logits).softmax(-1)[batch.slot_K].double().numpy()
-    policy, reference = probabilities["policy"], probabilities["reference"]
-    tokens = np.arange(len(policy)), batch.token_K
+    def probabilities(adapter):
+        readings = {"p": lambda of: of.logits.softmax(-1)[of.slot_K]}
+        return trainer.policy.read(experience.layout, readings, adapter=adapter)["p"]
+
+    policy, reference = probabilities("default"), probabilities(None)
+    tokens = np.arange(len(policy)), experience.batch.token_K
     assert seen["entropy_K"] == pytest.approx(-(policy * np.log(policy)).sum(1), abs=1e-5)
     assert seen["sum_pi_squared_K"] == pytest.approx((policy**2).sum(1), abs=1e-5)
     assert seen["reference_logprob_K"] == pytest.approx(np.log(reference[tokens]), abs=1e-5)
@@ -109,10 +106,10 @@ def test_signals_are_computed_when_a_scheme_needs_them(cloned_model, tmp_path, s
     assert np.abs(policy - reference).max() > 1e-2
 
 
-def test_no_signal_is_computed_that_nobody_needs(cloned_model, tmp_path, monkeypatch):
-    monkeypatch.setattr("agentgym.trainers.signals.computed.read_tokens", None)
-    trainer = make_trainer(cloned_model, tmp_path)
-    trainer.assign_credit(trainer.collect())
+def test_no_signal_is_computed_that_nobody_needs(cloned_model, tmp_path):
+    assert not make_trainer(cloned_model, tmp_path).signals
+    (reference,) = make_trainer(cloned_model, tmp_path, beta=0.1).signals  # once, for the loss and for any scheme
+    assert reference.gives == ("reference_logprob_K",)
 
 
 SMOOTH = {
@@ -124,18 +121,22 @@ SMOOTH = {
 }
 
 
+def history_of(trainer) -> EntropyHistory:
+    return next(signal for signal in trainer.signals if isinstance(signal, EntropyHistory))
+
+
 def test_a_run_with_entropy_smoothing_is_resumed_exactly(cloned_model, tmp_path):
     whole = make_trainer(cloned_model, tmp_path / "whole", **SMOOTH)
     metrics = list(whole.train())
     assert all(step["entropy_penalty"] > 0 for step in metrics)
-    assert len(whole.entropy_history.steps) == 4
+    assert len(history_of(whole).steps) == 4
 
     resumed = make_trainer(cloned_model, tmp_path / "resumed", **SMOOTH)
     resumed.resume(list_checkpoints(tmp_path / "whole")[0])
-    assert resumed.entropy_history.steps == whole.entropy_history.steps[:2]
+    assert history_of(resumed).steps == history_of(whole).steps[:2]
     again = list(resumed.train())
     assert [step["loss"] for step in again] == [step["loss"] for step in metrics[2:]]
-    for one, other in zip(whole.parameters, resumed.parameters, strict=True):
+    for one, other in zip(whole.policy.parameters, resumed.policy.parameters, strict=True):
         assert torch.equal(one, other)
 
 

@@ -14,12 +14,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from agentgym.agents.models import LoadedModel, add_lora
 from agentgym.agents.trajectory import Trajectory, Turn
 from agentgym.trainers.config import TrainerConfig
-from agentgym.trainers.losses import get_loss, losses, weight_total
-from agentgym.trainers.losses.regularisers import EntropyHistory
+from agentgym.trainers.experience import Experience
+from agentgym.trainers.losses import get_loss, losses
+from agentgym.trainers.metrics import Sums
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.scoring import log_probabilities
-from agentgym.trainers.token_data import TokenCredit, TokenData, count_retokenized
-from agentgym.trainers.update import Past, accumulate_gradient, with_constants
+from agentgym.trainers.policy import Policy, logprob
+from agentgym.trainers.update import minibatch_losses
 from tests.small_model import make_trainer
 
 VOCABULARY = 16
@@ -67,36 +67,39 @@ def as_trajectory(turns: list[tuple[list[int], list[int]]]) -> Trajectory:
     return Trajectory("env", 0, "g", "task", "type", made)
 
 
-def credit_of(advantage_K, trained_K=None, clip_scale_K=None) -> TokenCredit:
-    trained = np.ones(len(advantage_K), bool) if trained_K is None else trained_K
-    return TokenCredit(np.array(advantage_K), trained, clip_scale_K)
+PAST_ENTROPY = np.array([1.2, 2.9])
+"""Of turns with the index 0 and 1."""
 
 
-def token_data(trajectories, config, model, **credit) -> TokenData:
-    n = sum(len(turn.response_ids) for t in trajectories for turn in t.turns)
-    rng = np.random.default_rng(1)
+def experience_of(trajectories, model, **credit) -> Experience:
+    """With random advantages, ratios and reference, and these columns."""
+    experience = Experience.of(0, trajectories)
+    n, rng = experience.batch.n_tokens, np.random.default_rng(1)
     advantage_K = rng.normal(size=n)
-    data = TokenData.of(trajectories, credit_of(advantage_K, **credit), Objective.of(config), MAX_TOKENS)
-    now = log_probabilities(model, data.batch, max_tokens=100, temperature=1.0)
-    return replace(
-        data, old_logprob_K=now + rng.normal(size=n) * 0.3, reference_logprob_K=now + rng.normal(size=n) * 0.3
-    )
+    now = Policy(model, max_tokens=100).read(experience.layout, {"logprob": logprob})["logprob"]
+    columns = {
+        "advantage_K": advantage_K,
+        "trained_K": np.ones(n, bool),
+        "group_number_N": np.zeros(len(trajectories), int),
+        "old_logprob_K": now + rng.normal(size=n) * 0.3,
+        "reference_logprob_K": now + rng.normal(size=n) * 0.3,
+        "past_entropy.padded_T": PAST_ENTROPY[experience.batch.turn_index_T],
+    }
+    return experience.with_columns({**columns, **credit})
 
 
-def history() -> EntropyHistory:
-    past = EntropyHistory()
-    past.append([(np.array([1.2, 2.9]), np.ones(2))])
-    return past
+def without(experience: Experience, *names: str) -> Experience:
+    columns = {name: values for name, values in experience.batch.columns.items() if name not in names}
+    return replace(experience, batch=replace(experience.batch, columns=columns))
 
 
-def gradient(model, data, config, temperature: float = 1.0):
+def gradient(model, experience, config, temperature: float = 1.0):
     model.zero_grad()
-    objective = Objective.of(config)
-    reading = {"max_tokens": config.max_tokens_per_micro_batch, "temperature": temperature}
-    data = with_constants(model, data, objective, **reading, seed=0)
-    total = weight_total(data.n_tokens, data.n_trajectories, objective.aggregation)
-    past = Past(history(), step=0, last_turn=data.last_turn)
-    sums = accumulate_gradient(model, data, total, objective, **reading, past=past)
+    policy = Policy(model, temperature=temperature, max_tokens=config.max_tokens_per_micro_batch)
+    sums = Sums()
+    losses = minibatch_losses(policy, Objective.of(config, MAX_TOKENS), experience, sums, seed=0)
+    for loss in losses:
+        loss.backward()
     return torch.cat([p.grad.flatten() for p in trainable(model)]), sums
 
 
@@ -163,22 +166,23 @@ def naive_surrogates(name, tokens, old, advantage, scale, high=0.2):
 def naive_loss(model, trajectories, data, config, temperature: float = 1.0) -> torch.Tensor:
     """The whole minibatch's loss, from its definition."""
     everything = naive_tokens(model, trajectories, temperature)
-    chosen = [k for k in range(len(everything)) if data.credit.trained_K[k]]
+    chosen = [k for k in range(len(everything)) if data.batch.columns["trained_K"][k]]
     tokens = [everything[k] for k in chosen]
-    advantage = [float(data.credit.advantage_K[k]) for k in chosen]
-    scale = [1.0 if data.credit.clip_scale_K is None else float(data.credit.clip_scale_K[k]) for k in chosen]
-    old = data.old_logprob_K[chosen]
+    advantage = [float(data.batch.columns["advantage_K"][k]) for k in chosen]
+    scale_K = data.batch.columns.get("clip_scale_K", np.ones(len(everything)))
+    scale = [float(scale_K[k]) for k in chosen]
+    old = data.batch.columns["old_logprob_K"][chosen]
     values = naive_surrogates(config.policy_loss, tokens, old, advantage, scale, config.epsilon_high or 0.2)
     aggregation = config.loss_aggregation or get_loss(config.policy_loss).aggregation
     n_of = Counter(token.i for token in tokens)
     loss = torch.zeros((), dtype=torch.float64)
     for k, (token, value) in enumerate(zip(tokens, values, strict=True)):
-        from_reference = data.reference_logprob_K[chosen[k]] - token.logp
+        from_reference = data.batch.columns["reference_logprob_K"][chosen[k]] - token.logp
         value = value + config.beta * (from_reference.exp() - 1 - from_reference)
         of_turn = mean([other.entropy for other in tokens if other.turn == token.turn])
         penalty = torch.zeros(())
         if config.entropy_smoothing:
-            past = [1.2, 2.9][token.index]
+            past = PAST_ENTROPY[token.index]
             penalty = (0.9 * past - of_turn).clamp(min=0) + (of_turn - 1.1 * past).clamp(min=0)
         value = value - config.entropy_coef * (token.entropy - penalty)
         share = {
@@ -191,14 +195,14 @@ def naive_loss(model, trajectories, data, config, temperature: float = 1.0) -> t
     return loss
 
 
-def constant_over_units(data: TokenData, name: str) -> TokenData:
+def constant_over_units(data: Experience, name: str) -> Experience:
     """A unit's ratio is one number, so its advantage must be for the whole-unit formula to be the token's."""
-    unit_K = {"gspo": data.trajectory_K, "turn_clip": data.turn_K}.get(name)
+    unit_K = {"gspo": data.batch.trajectory_K, "turn_clip": data.batch.turn_K}.get(name)
     if unit_K is None:
         return data
     first = np.array([np.flatnonzero(unit_K == unit)[0] for unit in unit_K])
-    scale_K = None if data.credit.clip_scale_K is None else data.credit.clip_scale_K[first]
-    return replace(data, credit=credit_of(data.credit.advantage_K[first], data.credit.trained_K, scale_K))
+    columns = data.batch.columns
+    return data.with_columns({key: columns[key][first] for key in ("advantage_K", "clip_scale_K") if key in columns})
 
 
 def assert_naive(model, played, data, config, temperature: float = 0.7):
@@ -208,7 +212,7 @@ def assert_naive(model, played, data, config, temperature: float = 0.7):
     # Logits are brought to float32 before the softmax: hence 1e-6 and not 1e-12.
     torch.testing.assert_close(computed, expected, rtol=1e-4, atol=1e-6)
     assert sums["loss"] == pytest.approx(loss.item(), abs=1e-6)
-    assert sums["tokens"] == data.n_tokens
+    assert sums["tokens"] == data.batch.columns["trained_K"].sum()
     assert sums["retokenized"] == 0
     assert expected.abs().max() > 1e-3
     return sums
@@ -219,7 +223,7 @@ def assert_naive(model, played, data, config, temperature: float = 0.7):
 def test_loss_and_gradient_equal_the_naive_ones(model, aggregation, extras):
     config = TrainerConfig(loss_aggregation=aggregation, **extras)
     played = trajectories()
-    assert assert_naive(model, played, token_data(played, config, model), config)["clipped"] > 0
+    assert assert_naive(model, played, experience_of(played, model), config)["clipped"] > 0
 
 
 PARAMETERS = {
@@ -241,11 +245,10 @@ def test_every_loss_is_its_textbook_formula_however_it_is_cut_into_micro_batches
         policy_loss=name, policy_loss_kwargs=PARAMETERS.get(name, {}), max_tokens_per_micro_batch=size
     )
     played = trajectories()
-    data = token_data(played, config, model)
+    data = experience_of(played, model)
     assert_naive(model, played, constant_over_units(data, name), config)
     scale_K = np.random.default_rng(2).uniform(0.3, 2, size=len(MASK))
-    masked = token_data(played, config, model, trained_K=MASK, clip_scale_K=scale_K)
-    assert masked.n_trajectories == 3 and masked.n_tokens == MASK.sum()
+    masked = experience_of(played, model, trained_K=MASK, clip_scale_K=scale_K)
     assert_naive(model, played, constant_over_units(masked, name), config)
 
 
@@ -259,7 +262,7 @@ def test_entropy_smoothing_over_turns_that_lie_in_several_micro_batches(model, s
         max_tokens_per_micro_batch=size,
     )
     played = trajectories()
-    sums = assert_naive(model, played, token_data(played, config, model, trained_K=MASK), config)
+    sums = assert_naive(model, played, experience_of(played, model, trained_K=MASK), config)
     assert sums["entropy_penalty"] > 0
 
 
@@ -267,7 +270,7 @@ def test_official_entropy_smoothing_changes_the_loss_and_not_the_gradient(model)
     played = trajectories()
     plain, smooth = TrainerConfig(entropy_coef=0.5), TrainerConfig(entropy_coef=0.5, entropy_smoothing="epo",
         entropy_smoothing_kwargs={"max_ratio": 1.0})  # fmt: skip
-    (one, without), (two, with_it) = (gradient(model, token_data(played, c, model), c) for c in (plain, smooth))
+    (one, without), (two, with_it) = (gradient(model, experience_of(played, model), c) for c in (plain, smooth))
     torch.testing.assert_close(one, two)
     assert with_it["loss"] > without["loss"] + 1e-3
 
@@ -275,14 +278,14 @@ def test_official_entropy_smoothing_changes_the_loss_and_not_the_gradient(model)
 def test_ratios_are_taken_of_what_the_configuration_says(model):
     played = trajectories()
     as_gspo = TrainerConfig(ratio_level="sequence", loss_aggregation="sequence-mean")
-    data = token_data(played, as_gspo, model)
+    data = experience_of(played, model)
     gspo = TrainerConfig(policy_loss="gspo", epsilon=0.2)
     assert torch.equal(gradient(model, data, as_gspo)[0], gradient(model, data, gspo)[0])
     assert not torch.allclose(gradient(model, data, as_gspo)[0], gradient(model, data, TrainerConfig())[0])
 
 
 def test_gradient_does_not_depend_on_the_micro_batches(model):
-    data = token_data(trajectories(), TrainerConfig(), model)
+    data = experience_of(trajectories(), model)
     whole, _ = gradient(model, data, TrainerConfig(max_tokens_per_micro_batch=1000, beta=0.1, entropy_coef=0.1))
     for size in (1, 8, 12):
         config = TrainerConfig(max_tokens_per_micro_batch=size, beta=0.1, entropy_coef=0.1)
@@ -292,17 +295,16 @@ def test_gradient_does_not_depend_on_the_micro_batches(model):
 def test_equal_sequences_count_as_often_as_they_were_played(model):
     dialogue = trajectories()[0]
     config = TrainerConfig()
-    pair = token_data([dialogue, dialogue], config, model)
-    assert len(pair.batch.sequences) == 1
-    advantage_K = np.split(pair.credit.advantage_K, 2)[0]
+    pair = without(experience_of([dialogue, dialogue], model), "old_logprob_K")
+    assert len(pair.layout.sequences) == 1
+    advantage_K = np.split(pair.batch.columns["advantage_K"], 2)[0]
     # Opposite advantages of the two copies cancel; equal ones are those of one copy.
-    on_policy = replace(pair, old_logprob_K=None, reference_logprob_K=None)
-    opposite = credit_of(np.concatenate([advantage_K, -advantage_K]))
-    cancelled, _ = gradient(model, replace(on_policy, credit=opposite), config)
+    opposite = pair.with_columns({"advantage_K": np.concatenate([advantage_K, -advantage_K])})
+    cancelled, _ = gradient(model, opposite, config)
     assert cancelled.abs().max() < 1e-7
-    equal, _ = gradient(model, replace(on_policy, credit=credit_of(np.tile(advantage_K, 2))), config)
-    one = replace(token_data([dialogue], config, model), credit=credit_of(advantage_K))
-    alone, _ = gradient(model, replace(one, old_logprob_K=None, reference_logprob_K=None), config)
+    equal, _ = gradient(model, pair.with_columns({"advantage_K": np.tile(advantage_K, 2)}), config)
+    one = without(experience_of([dialogue], model, advantage_K=advantage_K), "old_logprob_K")
+    alone, _ = gradient(model, one, config)
     torch.testing.assert_close(equal, alone, rtol=1e-4, atol=1e-7)
 
 
@@ -310,7 +312,7 @@ def test_no_observation_token_is_trained_on(model):
     """The loss pulls on the logits of sampled tokens alone: on one for each, and at its place."""
     config = TrainerConfig()
     played = trajectories()
-    data = token_data(played, config, model)
+    data = experience_of(played, model)
     seen = []
 
     def remember(module, inputs, output):
@@ -318,31 +320,34 @@ def test_no_observation_token_is_trained_on(model):
 
     hook = model.get_output_embeddings().register_forward_hook(remember)
     try:
-        gradient(model, replace(data, old_logprob_K=None, reference_logprob_K=None), config)
+        gradient(model, without(data, "old_logprob_K"), config)
     finally:
         hook.remove()
-    distinct = len({s.ids[:i] for s in data.batch.sequences for i in s.sampled})
+    distinct = len({s.ids[:i] for s in data.layout.sequences for i in s.sampled})
     assert sum(int((g.abs().sum(-1) > 0).sum()) for g in seen) == distinct
     assert sum(g.shape[:-1].numel() for g in seen) == distinct  # observations get no logits at all
 
 
 def test_lost_and_doubled_tokens_raise(model):
-    data = token_data(trajectories(), TrainerConfig(), model)
-    ids = [i for t in trajectories() for turn in t.turns for i in turn.response_ids]
-    assert count_retokenized(data.batch, ids) == 0
-    assert count_retokenized(data.batch, [(ids[0] + 1) % VOCABULARY, *ids[1:]]) == 1
-    with pytest.raises(RuntimeError, match=f"{len(ids) - 1} tokens were sampled"):
-        count_retokenized(data.batch, ids[1:])
+    experience = Experience.of(0, trajectories())
+    assert experience.n_retokenized == 0
+    token_K = experience.batch.token_K.copy()
+    token_K[0] = (token_K[0] + 1) % VOCABULARY
+    assert replace(experience, batch=replace(experience.batch, token_K=token_K)).n_retokenized == 1
+    lost = replace(experience, layout=experience.layout.select(np.arange(1, len(token_K))))
+    with pytest.raises(RuntimeError, match=f"{len(token_K)} tokens were sampled, {len(token_K) - 1} would be"):
+        _ = lost.n_retokenized
 
 
 def test_the_first_step_is_on_policy_and_later_ones_are_clipped(cloned_model, tmp_path):
-    trainer = make_trainer(cloned_model, tmp_path, num_iterations=2, num_minibatches=2, learning_rate=3e-2)
-    minibatches = list(trainer.minibatches(trainer.assign_credit(trainer.collect())))
-    assert len(minibatches) == 4
-    first = trainer.update(minibatches[:1])
-    assert first["clipped"] == 0
-    assert first["logp_difference_max"] < 1e-4
-    assert trainer.update(minibatches[1:])["clipped"] > 0
+    settings = {"num_iterations": 2, "num_minibatches": 2, "learning_rate": 3e-2, "max_steps": 1}
+    (metrics,) = make_trainer(cloned_model, tmp_path / "several", **settings).train()
+    assert metrics["clip_ratio"] > 0
+    assert metrics["sampler_logp_difference/max"] < 1e-4  # of the first step alone
+    (metrics,) = make_trainer(
+        cloned_model, tmp_path / "one", **{**settings, "num_iterations": 1, "num_minibatches": 1}
+    ).train()
+    assert metrics["clip_ratio"] == 0
 
 
 def test_metrics_of_a_run_count_every_sampled_token_once(cloned_model, tmp_path):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.registry import Registered, unknown
 from agentgym.trainers.signal_names import SIGNALS
@@ -50,6 +51,39 @@ class Credit:
         """The result's arrays but `parts`, by name; each name ends in its axis."""
         named = {name: getattr(self, name) for name in ("advantage_T", "advantage_K", "trained_K", "clip_scale_T")}
         return {name: array for name, array in {**named, **self.targets}.items() if array is not None}
+
+    def part_of(self, batches: Sequence[TurnBatch], index: int) -> Credit:
+        """The credit of one of the batches that this is the credit of when they are concatenated."""
+        before, own = batches[:index], batches[index]
+        start = {
+            "_N": sum(batch.n_trajectories for batch in before),
+            "_T": sum(batch.n_turns for batch in before),
+            "_K": sum(batch.n_tokens for batch in before) if own.token_offsets_T is not None else 0,
+        }
+        length = {axis: own.axis_length(axis) for axis in start if axis != "_K" or own.token_offsets_T is not None}
+
+        def cut(name: str, array: np.ndarray[Any, Any] | None) -> Any:
+            return None if array is None else array[start[name[-2:]] :][: length[name[-2:]]]
+
+        single: dict[str, Any] = {
+            f.name: cut(f.name, getattr(self, f.name)) for f in fields(self) if f.name[-2:] in start
+        }
+        targets = {name: cut(name, array) for name, array in self.targets.items()}
+        return Credit(**single, targets=targets, parts={name: cut(name, array) for name, array in self.parts.items()})
+
+    def columns(self, batch: TurnBatch) -> dict[str, np.ndarray[Any, Any]]:
+        """The credit as columns of the batch that it is of.
+
+        `advantage_T` and, where tokens are known, `advantage_K`; `trained_K` and `clip_scale_T` where the scheme says
+        them; targets as `target.…` and parts as `part.…`.
+        """
+        known = {"trained_K": self.trained_K, "clip_scale_T": self.clip_scale_T}
+        columns = {name: array for name, array in known.items() if array is not None}
+        columns["advantage_T"] = self.turn_advantages(batch)
+        if batch.token_offsets_T is not None:
+            columns["advantage_K"] = self.token_advantages(batch)
+        columns |= {f"target.{name}": array for name, array in self.targets.items()}
+        return columns | {f"part.{name}": array for name, array in self.parts.items()}
 
     def token_advantages(self, batch: TurnBatch) -> FloatArray:
         """advantage_K: a turn's advantage is given to each of its response tokens."""
@@ -194,7 +228,7 @@ def require(batch: TurnBatch, need: str, scheme: str) -> None:
         "tokens": batch.token_offsets_T is not None,
         "token_ids": batch.token_K is not None,
     }
-    if known.get(need, any(fnmatchcase(name, need) for name in batch.signals)):
+    if known.get(need, any(fnmatchcase(name, need) for name in batch.columns)):
         return
     meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
     reason = f": {batch.gaps[need]}" if need in batch.gaps else ""

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 
 Aggregation: TypeAlias = Literal["token-mean", "sequence-mean", "sequence-mean-token-sum", "constant"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from agentgym.trainers.batch import FloatArray
+from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.losses.policy import ppo
 from agentgym.trainers.losses.registry import Minibatch, PolicyTokens, TokenLosses, policy_loss
 from agentgym.trainers.parameters import NonNegative, Positive, UnitInterval

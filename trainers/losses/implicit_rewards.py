@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from agentgym.trainers.batch import IntArray
+from agentgym.trainers.arrays import IntArray
 
 
 def prime_cross_entropy(q_sum_N: torch.Tensor, outcome_N: torch.Tensor, *, beta: float = 0.05) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from agentgym.trainers.batch import FloatArray
+from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.losses.ratios import anchored
 from agentgym.trainers.losses.registry import Minibatch, PolicyTokens, TokenLosses, policy_loss
 from agentgym.trainers.parameters import Positive

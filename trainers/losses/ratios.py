@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.segments import segment_sum
 
 RatioLevel: TypeAlias = Literal["token", "turn", "sequence"]

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.losses.aggregation import Aggregation
 from agentgym.trainers.losses.ratios import RatioLevel, anchored, ratio, unit_mean
 from agentgym.trainers.parameters import read_parameters

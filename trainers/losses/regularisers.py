@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
-from agentgym.trainers.batch import FloatArray, IntArray
 from agentgym.trainers.losses.registry import regulariser
 from agentgym.trainers.parameters import NonNegative
 
@@ -50,37 +48,6 @@ def kl_to_reference(
     return estimate_K.clamp(-10, 10) if clip else estimate_K
 
 
-class EntropyHistory:
-    """The mean entropy of each turn index in every training step so far: what EPO compares with."""
-
-    def __init__(self) -> None:
-        self.steps: list[list[float]] = []
-
-    def append(self, parts: Sequence[tuple[FloatArray, FloatArray]]) -> None:
-        """Add a step, from the parts of each process.
-
-        A part is, by turn index, the sum of its turns' mean entropies and how many turns there were.
-        """
-        longest = max(len(sums) for sums, _ in parts)
-        total, count = np.zeros(longest), np.zeros(longest)
-        for sums, counts in parts:
-            total[: len(sums)] += sums
-            count[: len(counts)] += counts
-        self.steps.append((total / np.maximum(count, 1)).tolist())
-
-    def mean(self, history: HistoryMean) -> FloatArray:
-        """H̄ by turn index: as many entries as the longest step has turns."""
-        longest = max(map(len, self.steps), default=0)
-        if history == "padded":
-            rows = [[0.0] * (longest - len(step)) + step for step in self.steps]
-            return np.array(rows, np.float64).mean(axis=0) if rows else np.zeros(0)
-        sums, counts = np.zeros(longest), np.zeros(longest)
-        for step in self.steps:
-            sums[: len(step)] += step
-            counts[: len(step)] += 1
-        return sums / counts
-
-
 @dataclass(frozen=True)
 class EntropyTokens:
     """What entropy smoothing is computed from: some tokens of a minibatch."""
@@ -89,11 +56,10 @@ class EntropyTokens:
     """The entropy of the distribution that each token was drawn from, in nats, differentiable."""
     turn_entropy_K: torch.Tensor
     """The mean of that over the token's turn, differentiable; looked at in mode "seq" alone."""
-    turn_index_K: IntArray
-    """Which turn of its trajectory the token belongs to, from 0."""
+    past_entropy_K: torch.Tensor
+    """H̄ of the token's turn index, a mean over the training steps so far as `history` says."""
     last_turn: int
     """The highest turn index in the minibatch."""
-    history: EntropyHistory
     step: int
     """Finished training steps."""
 
@@ -141,8 +107,7 @@ def epo(
     entropy_K = tokens.entropy_K if mask_mode == "token" else tokens.turn_entropy_K
     if tokens.last_turn < start_turn:
         return torch.zeros_like(entropy_K)
-    reference_K = torch.from_numpy(tokens.history.mean(history)[tokens.turn_index_K]).to(entropy_K)
-    low_K, high_K = min_ratio * reference_K, max_ratio * reference_K
+    low_K, high_K = min_ratio * tokens.past_entropy_K, max_ratio * tokens.past_entropy_K
     if penalty == "hinge":
         penalty_K = (low_K - entropy_K).clamp(min=0) + (entropy_K - high_K).clamp(min=0)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.segments import segment_std
 
 from ..compare import Case, Report

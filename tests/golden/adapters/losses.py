@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentgym.trainers.batch import IntArray
+from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.batch_json import offsets_of
 from agentgym.trainers.losses import Aggregation, PolicyTokens, get_loss, kl_to_reference, token_weights, weight_total
 from agentgym.trainers.losses.critics import (
     archer_actor_loss,
@@ -18,8 +19,8 @@ from agentgym.trainers.losses.critics import (
 )
 from agentgym.trainers.losses.implicit_rewards import prime_cross_entropy, trajectory_dpo
 from agentgym.trainers.losses.registry import Minibatch
-from agentgym.trainers.losses.regularisers import EntropyHistory, EntropyTokens, epo_phase_weight
-from agentgym.trainers.reading import offsets_of
+from agentgym.trainers.losses.regularisers import EntropyTokens, epo_phase_weight
+from agentgym.trainers.signals.entropy_history import past_mean
 
 from ..compare import Report
 
@@ -113,12 +114,10 @@ def check_epo(case: dict[str, Any], report: Report) -> None:
     """EPO's penalty of each token, the share of tokens inside the range, and the weights of the phases."""
     given, params, expected = case["input"], case["params"], case["expected"]
     entropy = torch.tensor(given["entropy"], dtype=torch.float64)
-    history = EntropyHistory()
-    past = np.array(given["entropy_history_per_step"])
-    history.append([(past, np.ones(len(past)))])
     turns = np.repeat(given["rollout_step"], entropy.shape[1])
     row_mean = entropy.mean(1, keepdim=True).expand_as(entropy)
-    tokens = EntropyTokens(entropy.flatten(), row_mean.flatten(), turns, int(turns.max()), history, step=0)
+    past_K = torch.from_numpy(past_mean([given["entropy_history_per_step"]], "padded")[turns])
+    tokens = EntropyTokens(entropy.flatten(), row_mean.flatten(), past_K, int(turns.max()), step=0)
     loss = get_loss("epo", "regulariser")
     penalty_K = loss.function(tokens, **loss.check_parameters({**params, "phase_weight": False}))
     report.number("penalty_matrix", penalty_K.tolist(), expected["penalty_matrix"])

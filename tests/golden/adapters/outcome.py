@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, compute
 
 from ..compare import RTOL, Report

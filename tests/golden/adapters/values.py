@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute
 
 from ..compare import RTOL, Report
@@ -97,7 +98,7 @@ def check_archer(case: Row, report: Report) -> None:
     first, last = batch.turn_offsets_N[:-1], batch.turn_offsets_N[1:] - 1
     signals = {name: at(first, given[key], batch.n_turns) for name, key in here.items()}
     signals |= {name: at(last, given[key], batch.n_turns) for name, key in after.items()}
-    batch = replace(batch, signals=signals)
+    batch = replace(batch, columns=signals)
     credit = compute("archer", batch, gamma=case["params"]["gamma"])
     report.number("actor_advantage", credit.turn_advantages(batch)[first], expected["actor_advantage"])
     for j in (1, 2):
@@ -148,7 +149,7 @@ def batch_of(trajectories: Iterable[Sequence[Row]], **signals: NDArray[Any]) -> 
         }
         for number, turns in enumerate(trajectories)
     ]
-    return replace(TurnBatch.from_dicts(dicts), signals=signals)
+    return replace(TurnBatch.from_dicts(dicts), columns=signals)
 
 
 def split_at_done(turns: Sequence[Row]) -> list[list[Row]]:

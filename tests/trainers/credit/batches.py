@@ -101,10 +101,10 @@ def batch_of(trajectories: list[dict[str, Any]], signals: Iterable[str] = ()) ->
         for part in PARTS if key.endswith(".*") else ("",):
             full = f"{key.removesuffix('*')}{part}{axis}" if key.endswith(".*") else name
             length = {"_N": batch.n_trajectories, "_T": batch.n_turns, "_K": batch.n_tokens}.get(axis)
-            if length == 0 and full not in batch.signals:
+            if length == 0 and full not in batch.columns:
                 missing[full] = np.empty(0)
     fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
-    return TurnBatch(**{**fields, "signals": {**batch.signals, **missing}})
+    return TurnBatch(**{**fields, "columns": {**batch.columns, **missing}})
 
 
 def _key(name: str) -> tuple[str, str]:

@@ -287,7 +287,7 @@ def test_a_missing_need_is_named(own_register):
 
     @credit("valued", paper="none", needs=["value_T"])
     def valued(batch: TurnBatch) -> Credit:
-        return Credit(advantage_T=batch.signals["value_T"])
+        return Credit(advantage_T=batch.columns["value_T"])
 
     with pytest.raises(ValueError, match="valued needs 'value_T'"):
         compute("valued", batch)

@@ -262,8 +262,8 @@ def test_finite_in_finite_out_and_the_batch_is_as_it_was(scheme, data):
         assert credit.arrays.keys() <= {"advantage_T", "advantage_K", "trained_K", "clip_scale_T", *SIGNALS}, params
         for name in ("group_N", "turn_offsets_N", "reward_T", "valid_T", "state_T", "token_offsets_T", "token_K"):
             assert np.array_equal(getattr(batch, name), getattr(before, name)), (params, name)
-        for name, array in before.signals.items():
-            assert np.array_equal(batch.signals[name], array), (params, name)
+        for name, array in before.columns.items():
+            assert np.array_equal(batch.columns[name], array), (params, name)
 
 
 @every_scheme
@@ -317,9 +317,9 @@ def test_the_numbers_of_states_tokens_and_categories_mean_nothing(scheme, data):
     # A number of a state says nothing outside of its group; from a rollout, tokens have the tokenizer's numbers.
     fields["state_T"] = 1000 * (batch.group_T + 1) - batch.state_T
     fields["token_K"] = 1000 - batch.token_K
-    categories = [name for name in batch.signals if "category" in SIGNALS.get(name, "")]
-    renamed = {name: np.array([f"z{text}"[::-1] for text in batch.signals[name]], dtype=object) for name in categories}
-    renumbered = TurnBatch(**{**fields, "signals": {**batch.signals, **renamed}})
+    categories = [name for name in batch.columns if "category" in SIGNALS.get(name, "")]
+    renamed = {name: np.array([f"z{text}"[::-1] for text in batch.columns[name]], dtype=object) for name in categories}
+    renumbered = TurnBatch(**{**fields, "columns": {**batch.columns, **renamed}})
     for params, _, credit in results(scheme, trajectories):
         same = compute(scheme, renumbered, **params)
         assert_equal(by_trajectory(renumbered, same), by_trajectory(batch, credit), params)

@@ -159,7 +159,7 @@ def with_one_token_a_role(trajectories: list[dict[str, Any]], switch: bool) -> T
 
 def turn_gae(batch: TurnBatch, value: str, gae_lambda: float) -> list[float]:
     fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
-    turns = TurnBatch(**{**fields, "signals": {"value_T": batch.signal(value)}})
+    turns = TurnBatch(**{**fields, "columns": {"value_T": batch.signal(value)}})
     advantage_T = compute("turn_ppo", turns, gamma=0.9, gae_lambda=gae_lambda, whiten=False).turn_advantages(turns)
     return [float(advantage) for advantage in advantage_T]
 

@@ -109,7 +109,7 @@ def test_a_clip_scale_widens_the_range(name: str) -> None:
 @given(
     st.sampled_from([loss.name for loss in losses("policy") if loss.name != "kl_cov"]),
     st.floats(0.05, 20),
-    st.floats(-5, 5),
+    st.floats(-5, 5, allow_subnormal=False),  # torch may flush them to zero
 )
 def test_descending_never_makes_good_tokens_less_likely(name: str, ratio: float, advantage: float) -> None:
     loss, _, gradient = one_token(name, ratio, advantage)

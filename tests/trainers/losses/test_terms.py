@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from agentgym.trainers.losses import Aggregation, get_loss, kl_to_reference, token_weights, weight_total
 from agentgym.trainers.losses.critics import archer_critic_losses, clipped_value_loss
 from agentgym.trainers.losses.implicit_rewards import trajectory_dpo
-from agentgym.trainers.losses.regularisers import EntropyHistory, EntropyTokens, KLEstimator, epo_phase_weight
+from agentgym.trainers.losses.regularisers import EntropyTokens, KLEstimator, epo_phase_weight
+from agentgym.trainers.signals.entropy_history import mean_by_index, past_mean
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "constant")
 
@@ -100,43 +101,36 @@ def test_no_tokens(aggregation: Aggregation) -> None:
 # EPO --------------------------------------------------------------------------------------------------
 
 
-def entropy_history(*steps: list[float]) -> EntropyHistory:
-    history = EntropyHistory()
-    for step in steps:
-        history.append([(np.array(step), np.ones(len(step)))])
-    return history
-
-
-def penalty(entropy: torch.Tensor, history: EntropyHistory, **params: object) -> torch.Tensor:
+def penalty(entropy: torch.Tensor, past: list[float], **params: object) -> torch.Tensor:
     """EPO's penalty of three tokens of turns 0, 0 and 1, the first two of them of one turn."""
     mean = torch.stack([entropy[:2].mean(), entropy[:2].mean(), entropy[2]])
-    tokens = EntropyTokens(entropy, mean, np.array([0, 0, 1]), last_turn=1, history=history, step=0)
+    tokens = EntropyTokens(entropy, mean, torch.tensor([past[0], past[0], past[1]]).to(entropy), last_turn=1, step=0)
     loss = get_loss("epo")
     result: torch.Tensor = loss.function(tokens, **loss.check_parameters({"phase_weight": False, **params}))
     return result
 
 
 def test_epo_by_hand() -> None:
-    history = entropy_history([1.0, 2.0], [3.0, 4.0])  # means 2 and 3
+    past = past_mean([[1.0, 2.0], [3.0, 4.0]], "padded").tolist()
+    assert past == [2, 3]
     entropy = torch.tensor([1.0, 3.0, 4.0], dtype=torch.float64, requires_grad=True)
     wide = {"min_ratio": 0.6, "max_ratio": 1.3}  # 1.2 … 2.6 and 1.8 … 3.9
-    assert penalty(entropy, history, **wide).tolist() == pytest.approx([0.1, 0.1, 0.1])
-    assert penalty(entropy, history, **wide, mask_mode="seq").tolist() == pytest.approx([0, 0, 0.1])
-    hinge = penalty(entropy, history, **wide, penalty="hinge", smooth_coef=2.0)
+    assert penalty(entropy, past, **wide).tolist() == pytest.approx([0.1, 0.1, 0.1])
+    assert penalty(entropy, past, **wide, mask_mode="seq").tolist() == pytest.approx([0, 0, 0.1])
+    hinge = penalty(entropy, past, **wide, penalty="hinge", smooth_coef=2.0)
     assert hinge.tolist() == pytest.approx([0.4, 0.8, 0.2])
     (gradient,) = torch.autograd.grad(hinge.sum(), entropy)
     assert gradient.tolist() == [-2, 2, 2]  # descending brings entropies back into the range
-    assert not penalty(entropy, history).requires_grad
-    assert penalty(entropy, history, start_turn=2).tolist() == [0, 0, 0]
+    assert not penalty(entropy, past).requires_grad
+    assert penalty(entropy, past, start_turn=2).tolist() == [0, 0, 0]
 
 
 def test_epo_averages_steps_of_different_length_in_two_ways() -> None:
-    history = entropy_history([1.0, 2.0, 3.0], [5.0])
-    assert history.mean("per_turn").tolist() == [3, 2, 3]
-    assert history.mean("padded").tolist() == [0.5, 1, 4]  # [1, 2, 3] and [0, 0, 5]
-    parts = EntropyHistory()
-    parts.append([(np.array([1.0]), np.array([2.0])), (np.array([2.0, 3.0]), np.array([1.0, 2.0]))])
-    assert parts.steps == [[1.0, 1.5]]  # of all turns of all processes
+    steps = [[1.0, 2.0, 3.0], [5.0]]
+    assert past_mean(steps, "per_turn").tolist() == [3, 2, 3]
+    assert past_mean(steps, "padded").tolist() == [0.5, 1, 4]  # [1, 2, 3] and [0, 0, 5]
+    parts = [(np.array([1.0]), np.array([2.0])), (np.array([2.0, 3.0]), np.array([1.0, 2.0]))]
+    assert mean_by_index(parts) == [1.0, 1.5]  # of all turns of all processes
 
 
 def test_the_phases_of_epo() -> None:

@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import compare, discounted_returns, gains
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.parameters import NonNegative, Positive, UnitInterval

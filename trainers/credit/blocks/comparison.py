@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.segments import segment_mean, segment_std, segment_sum
 
 Scale: TypeAlias = Literal["none", "std", "leave_one_out"]

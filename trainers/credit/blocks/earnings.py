@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.segments import last_entries, segment_of, segment_sum
 
 
@@ -36,7 +37,7 @@ def response_rewards(batch: TurnBatch, invalid_action_penalty: float) -> FloatAr
 
     In both cases less the penalty on the last token of a turn whose action was not valid.
     """
-    given = "token_reward_K" in batch.signals
+    given = "token_reward_K" in batch.columns
     reward_T = np.zeros(batch.n_turns) if given else batch.reward_T
     reward_K = token_rewards(batch, penalised(reward_T, batch, invalid_action_penalty))
     return reward_K + batch.signal("token_reward_K") if given else reward_K

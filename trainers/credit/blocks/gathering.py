@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, IntArray
+from agentgym.trainers.arrays import FloatArray, IntArray
 
 
 def discounted_returns(reward: FloatArray, offsets: IntArray, gamma: float | FloatArray) -> FloatArray:

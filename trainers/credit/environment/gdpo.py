@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import compare, whiten
 from agentgym.trainers.credit.registry import Credit, credit, require
 from agentgym.trainers.parameters import Positive

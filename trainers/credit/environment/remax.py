@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import discounted_returns, penalised, response_rewards
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.parameters import NonNegative
@@ -37,7 +38,7 @@ def remax(
     the code does; `returns="episode"` is the paper's equation.
     """
     baseline_N = batch.signal("greedy_return_N")
-    if "token_reward_K" in batch.signals:
+    if "token_reward_K" in batch.columns:
         return_K = _returns(response_rewards(batch, 0.0), batch.token_offsets_N, returns)
         penalty_T = penalised(np.zeros(batch.n_turns), batch, invalid_action_penalty)
         advantage_K = return_K - baseline_N[batch.trajectory_K] + penalty_T[batch.turn_K]

@@ -6,12 +6,13 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.batch_json import distinct
 from agentgym.trainers.credit.blocks import compare
 from agentgym.trainers.credit.outcome.grpo import grpo
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.parameters import NonNegative, Positive
-from agentgym.trainers.reading import distinct
 from agentgym.trainers.segments import segment_mean
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agentgym.trainers.batch import BoolArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import compare
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.parameters import NonNegative, Positive

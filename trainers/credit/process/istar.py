@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from agentgym.trainers.batch import BoolArray, FloatArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import compare, counted_turns, episode_scores, peak_normalised, whiten
 from agentgym.trainers.credit.registry import Credit, credit, require
 from agentgym.trainers.parameters import NonNegative, Positive

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import compare, counted_turns, gae, token_rewards
 from agentgym.trainers.credit.blocks import whiten as whitened
 from agentgym.trainers.credit.registry import Credit, credit, require

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import IntArray, TurnBatch
+from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import (
     Statistics,
     compare,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from agentgym.trainers.batch import IntArray, TurnBatch
+from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import Scale, compare, discounted_returns, episode_scores, penalised
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.parameters import NonNegative, Positive, UnitInterval

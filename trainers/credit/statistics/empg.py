@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import successors
 from agentgym.trainers.credit.outcome.grpo import grpo
 from agentgym.trainers.credit.registry import Credit, credit

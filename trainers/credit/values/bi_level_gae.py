@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import gae, penalised, token_rewards
 from agentgym.trainers.credit.blocks import whiten as whitened
 from agentgym.trainers.credit.registry import Credit, credit

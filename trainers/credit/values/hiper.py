@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import discounted_returns, gae, penalised, standardise, successors
 from agentgym.trainers.credit.registry import Credit, credit, require
 from agentgym.trainers.parameters import NonNegative, UnitInterval
@@ -171,7 +172,7 @@ def _renames(batch: TurnBatch) -> BoolArray:
     """The turns that name another sub-goal than the turn before of the same trajectory, where both name one."""
     require(batch, "subgoal_T", "hiper with consistency_penalty")
     subgoal_T = batch.categories("subgoal_T")
-    named_T = np.array([subgoal != "" for subgoal in batch.signals["subgoal_T"].tolist()], dtype=np.bool_)
+    named_T = np.array([subgoal != "" for subgoal in batch.columns["subgoal_T"].tolist()], dtype=np.bool_)
     renames_T = np.zeros(batch.n_turns, dtype=np.bool_)
     renames_T[1:] = (subgoal_T[1:] != subgoal_T[:-1]) & named_T[1:] & named_T[:-1] & (batch.turn_index_T[1:] > 0)
     return renames_T
@@ -179,7 +180,7 @@ def _renames(batch: TurnBatch) -> BoolArray:
 
 def _roles(batch: TurnBatch) -> NDArray[np.object_]:
     """role_K. Raises `ValueError` for a role that is none of `ROLES`."""
-    role_K: NDArray[np.object_] = batch.signals["role_K"].astype(object, copy=False)
+    role_K: NDArray[np.object_] = batch.columns["role_K"].astype(object, copy=False)
     unknown = set(role_K.tolist()) - ROLES
     if unknown:
         raise ValueError(f"hiper: role_K is {unknown.pop()!r:.80} somewhere, which is none of {sorted(ROLES)}")

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from agentgym.trainers.batch import BoolArray, FloatArray, IntArray, TurnBatch
+from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import gae, response_rewards
 from agentgym.trainers.credit.registry import Credit, credit, require
 from agentgym.trainers.credit.values.ppo import end_values

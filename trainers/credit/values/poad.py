@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import gae, penalised, standardise, token_rewards
 from agentgym.trainers.credit.registry import Credit, credit
 from agentgym.trainers.credit.values.ppo import end_values

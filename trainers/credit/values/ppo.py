@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agentgym.trainers.batch import FloatArray, TurnBatch
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit.blocks import gae, penalised, response_rewards
 from agentgym.trainers.credit.blocks import whiten as whitened
 from agentgym.trainers.credit.registry import Credit, credit, require

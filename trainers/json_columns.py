@@ -10,14 +10,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray: TypeAlias = NDArray[np.int64]
+from agentgym.trainers.arrays import IntArray
+
 Row: TypeAlias = Mapping[str, Any]
 
 _MAX_DEPTH = 20
 """Of objects in objects that are signals."""
 
 
-class Signals:
+class JsonColumns:
     """The columns of numbers and texts among the keys that have no meaning of their own."""
 
     def __init__(self, n_tokens_T: IntArray | None):

@@ -24,8 +24,8 @@ from transformers import (
 
 from agentgym.agents.models import LoadedModel, add_lora
 from agentgym.agents.trajectory import Trajectory, Turn
-from agentgym.trainers.layout import SequenceBatch, TokenSequence, build_sequences, micro_batches
-from agentgym.trainers.scoring import sampled_logits
+from agentgym.trainers.layout import Layout, TokenSequence, lay_out, micro_batches
+from agentgym.trainers.policy import Policy, hidden, logprob
 
 VOCABULARY = 20
 
@@ -50,14 +50,14 @@ def dialogue(*turns: tuple[Sequence[int], Sequence[int]]) -> Trajectory:
 
 
 def test_a_dialogue_is_one_sequence() -> None:
-    batch = build_sequences([dialogue(([1, 2], [3, 4]), ([5], [6]), ([7, 8], [9]))])
+    batch = lay_out([dialogue(([1, 2], [3, 4]), ([5], [6]), ([7, 8], [9]))])
     assert batch.sequences == [TokenSequence((1, 2, 3, 4, 5, 6, 7, 8, 9), (2, 3, 5, 8))]
     assert batch.slot_K.tolist() == [0, 1, 2, 3]
     assert batch.slot_offsets.tolist() == [0, 4]
 
 
 def test_every_turn_of_a_window_is_a_sequence() -> None:
-    batch = build_sequences([trajectory(([1, 2], [3]), ([4, 3, 5], [6, 7]), ([4], [6]))])
+    batch = lay_out([trajectory(([1, 2], [3]), ([4, 3, 5], [6, 7]), ([4], [6]))])
     assert batch.sequences == [
         TokenSequence((1, 2, 3), (2,)),
         TokenSequence((4, 3, 5, 6, 7), (3, 4)),
@@ -68,31 +68,31 @@ def test_every_turn_of_a_window_is_a_sequence() -> None:
 
 def test_a_dialogue_that_lost_a_token_is_two_sequences() -> None:
     """A re-tokenised or shortened history is no continuation, however much alike."""
-    batch = build_sequences([trajectory(([1, 2], [3, 4]), ([1, 2, 3], [5]), ([1, 2, 9, 5, 6], [7]))])
+    batch = lay_out([trajectory(([1, 2], [3, 4]), ([1, 2, 3], [5]), ([1, 2, 9, 5, 6], [7]))])
     assert [s.ids for s in batch.sequences] == [(1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 9, 5, 6, 7)]
 
 
 def test_equal_sequences_are_kept_once() -> None:
     one, other = dialogue(([1, 2], [3]), ([4], [5])), dialogue(([1, 2], [7]), ([4], [5]))
-    batch = build_sequences([one, other, one])
+    batch = lay_out([one, other, one])
     assert len(batch.sequences) == 2
     assert batch.slot_K.tolist() == [0, 1, 2, 3, 0, 1]
     # What was sampled last is no model's input: drawn in one context, different tokens share a slot.
-    batch = build_sequences([one, dialogue(([1, 2], [3]), ([4], [6]))])
+    batch = lay_out([one, dialogue(([1, 2], [3]), ([4], [6]))])
     assert (len(batch.sequences), batch.slot_K.tolist(), batch.token_K.tolist()) == (1, [0, 1, 0, 1], [3, 5, 3, 6])
     # The same tokens, of which others were sampled: not equal.
-    assert len(build_sequences([trajectory(([1, 2], [3])), trajectory(([1], [2, 3]))]).sequences) == 2
+    assert len(lay_out([trajectory(([1, 2], [3])), trajectory(([1], [2, 3]))]).sequences) == 2
 
 
 def test_nothing_sampled() -> None:
     for trajectories in ([], [trajectory()], [trajectory(([], []))]):
-        batch = build_sequences(trajectories)
+        batch = lay_out(trajectories)
         assert (batch.sequences, batch.slot_K.tolist(), batch.slot_offsets.tolist()) == ([], [], [0])
 
 
 def test_a_response_without_a_prompt_is_refused() -> None:
     with pytest.raises(ValueError, match="env, seed 0, turn 1: a response without a prompt"):
-        build_sequences([trajectory(([1], [2]), ([], [3]))])
+        lay_out([trajectory(([1], [2]), ([], [3]))])
 
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=3)
@@ -103,7 +103,7 @@ batches = st.lists(turns.map(lambda t: dialogue(*t)) | turns.map(lambda t: traje
 @settings(max_examples=200, deadline=None)
 @given(batches)
 def test_every_sampled_token_has_one_place_in_its_own_context(trajectories: list[Trajectory]) -> None:
-    batch = build_sequences(trajectories)
+    batch = lay_out(trajectories)
     places = [(s, i) for s in batch.sequences for i in s.sampled]
     drawn = [
         ([*turn.prompt_ids, *turn.response_ids[:j]], token)
@@ -122,7 +122,7 @@ def test_every_sampled_token_has_one_place_in_its_own_context(trajectories: list
         assert list(sequence.sampled) == sorted(set(sequence.sampled)) and min(sequence.sampled) > 0
     assert len({(s.context, s.sampled) for s in batch.sequences}) == len(batch.sequences)
     for t in trajectories:
-        assert len(np.unique(build_sequences([t, t]).slot_K)) == len(np.unique(build_sequences([t]).slot_K))
+        assert len(np.unique(lay_out([t, t]).slot_K)) == len(np.unique(lay_out([t]).slot_K))
 
 
 @given(st.lists(st.integers(1, 30), max_size=20), st.integers(1, 100))
@@ -191,44 +191,63 @@ def some_trajectories() -> list[Trajectory]:
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "lora on the head too"])
 def test_sampled_logits_are_a_slice_of_all(architecture: str, temperature: float) -> None:
-    model, sequences = model_of(architecture), build_sequences(some_trajectories()).sequences
-    expected = []
+    model, layout = model_of(architecture), lay_out(some_trajectories())
+    policy = Policy(model, temperature=temperature)
+    logits = policy.read(layout, {"logits": lambda of: of.logits[of.slot_K]})["logits"]
+    places = [(sequence, i) for sequence in layout.sequences for i in sequence.sampled]
     with torch.no_grad():
-        logits, tokens = sampled_logits(model, sequences, temperature=temperature)
-        for sequence in sequences:  # each alone: without padding
-            everything = model(input_ids=torch.tensor([sequence.ids])).logits[0]
-            expected += [everything[i - 1] / temperature for i in sequence.sampled]
-    assert tokens.tolist() == [s.ids[i] for s in sequences for i in s.sampled]
-    assert logits.shape == (len(tokens), VOCABULARY)
-    torch.testing.assert_close(logits, torch.stack(expected), rtol=0, atol=1e-4)
+        for k, slot in enumerate(layout.slot_K):
+            sequence, i = places[slot]  # each alone: without padding
+            expected = model(input_ids=torch.tensor([sequence.ids])).logits[0, i - 1] / temperature
+            np.testing.assert_allclose(logits[k], expected.double(), atol=1e-4)
+
+
+def test_hidden_states_are_what_the_head_is_given() -> None:
+    model, layout = model_of("llama"), lay_out(some_trajectories())
+    states = Policy(model).read(layout, {"hidden": hidden})["hidden"]
+    logits = Policy(model).read(layout, {"logits": lambda of: of.logits[of.slot_K]})["logits"]
+    head = model.get_output_embeddings().weight.detach().double().numpy()
+    np.testing.assert_allclose(states @ head.T, logits, atol=1e-4)
+
+
+def test_some_tokens_of_a_layout_are_read_as_in_the_whole() -> None:
+    model, layout = model_of("llama"), lay_out(some_trajectories())
+    index_K = np.arange(len(layout.token_K))[3:-5:2]
+    whole, some = (
+        Policy(model).read(each, {"logprob": logprob})["logprob"] for each in (layout, layout.select(index_K))
+    )
+    np.testing.assert_allclose(some, whole[index_K], atol=1e-6)
+    assert len(layout.select(index_K).sequences) <= len(layout.sequences)
+    everything = layout.select(np.arange(len(layout.token_K)))
+    assert everything.sequences == layout.sequences and (everything.slot_K == layout.slot_K).all()
 
 
 def test_the_model_is_whole_afterwards() -> None:
     model = model_of("llama")
+    broken = Layout([TokenSequence((VOCABULARY, 0), (1,))], np.zeros(1, int), np.zeros(1, int))
     with pytest.raises(IndexError):
-        sampled_logits(model, [TokenSequence((VOCABULARY, 0), (1,))])  # no such token
+        Policy(model).read(broken, {"logprob": logprob})  # no such token
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, VOCABULARY)
 
 
-def gradients(model: Any, batch: SequenceBatch, weight_K: torch.Tensor) -> list[torch.Tensor]:
-    logits, _ = sampled_logits(model, batch.sequences)
-    logprob_K = torch.log_softmax(logits, -1)[torch.from_numpy(batch.slot_K), torch.from_numpy(batch.token_K)]
+def gradients(model: Any, layout: Layout, weight_K: torch.Tensor) -> list[torch.Tensor]:
     model.zero_grad()
-    (weight_K * logprob_K).sum().backward()
+    for each in Policy(model).passes(layout):
+        (each.pick(weight_K.double().numpy()) * each.logprob_K).sum().backward()
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
 def test_sharing_equal_sequences_leaves_the_gradient_as_it_is() -> None:
     """Also where equal tokens have unequal advantages, as in episodes that part ways later."""
     model, trajectories = model_of("llama"), some_trajectories()
-    together = build_sequences(trajectories)
+    together = lay_out(trajectories)
     weight_K = torch.from_numpy(np.random.default_rng(1).normal(size=len(together.slot_K))).float()
     shared = gradients(model, together, weight_K)
     total = [torch.zeros_like(g) for g in shared]
-    for alone in map(build_sequences, [[t] for t in trajectories]):
+    for alone in map(lay_out, [[t] for t in trajectories]):
         own, weight_K = weight_K[: len(alone.slot_K)], weight_K[len(alone.slot_K) :]
         total = [t + g for t, g in zip(total, gradients(model, alone, own), strict=True)]
     assert len(weight_K) == 0
-    assert len(together.sequences) < sum(len(build_sequences([t]).sequences) for t in trajectories)
+    assert len(together.sequences) < sum(len(lay_out([t]).sequences) for t in trajectories)
     for ours, theirs in zip(shared, total, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

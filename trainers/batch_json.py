@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from agentgym.trainers.columns import IntArray, Row, Signals, as_float
+from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.json_columns import JsonColumns, Row, as_float
 
 _TRAJECTORY_KEYS = frozenset({"group", "turns", "truncated"})
 _TURN_KEYS = frozenset({"obs", "reward", "valid", "state_key", "tokens"})
@@ -43,9 +44,9 @@ def read_dicts(trajectories: Any) -> dict[str, Any]:
         flag(row.get("truncated", False), f"{p}: truncated") for row, p in zip(rows, trajectory_places, strict=True)
     ]
     token_K, token_offsets_T = _read_tokens(turns, places)
-    signals = Signals(None if token_offsets_T is None else np.diff(token_offsets_T))
-    signals.read(turns, places, "T", _TURN_KEYS)
-    signals.read(rows, trajectory_places, "N", _TRAJECTORY_KEYS)
+    columns = JsonColumns(None if token_offsets_T is None else np.diff(token_offsets_T))
+    columns.read(turns, places, "T", _TURN_KEYS)
+    columns.read(rows, trajectory_places, "N", _TRAJECTORY_KEYS)
     return {
         "group_N": distinct(_keys(groups, [f"{place}: group" for place in trajectory_places])),
         "turn_offsets_N": offsets_of(map(len, turns_N)),
@@ -56,8 +57,8 @@ def read_dicts(trajectories: Any) -> dict[str, Any]:
         "observation_T": observations if all(isinstance(o, str) for o in observations) else None,
         "token_offsets_T": token_offsets_T,
         "token_K": token_K,
-        "signals": signals.arrays,
-        "gaps": signals.gaps,
+        "columns": columns.arrays,
+        "gaps": columns.gaps,
     }
 
 

@@ -1,0 +1,159 @@
+"""Configuration → objects: the only such place."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from agentgym.agents.contexts import Context
+from agentgym.agents.engines import SamplingParams
+from agentgym.agents.engines.transformers import TransformersEngine
+from agentgym.agents.formats import get_format
+from agentgym.agents.llm_agent import LLMAgent
+from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
+from agentgym.config import RunConfig
+from agentgym.envs import TextEnv, make
+from agentgym.envs.told import Told, look_at
+from agentgym.trainers.checkpoint import Checkpoints
+from agentgym.trainers.credit import get_scheme
+from agentgym.trainers.objective import Objective
+from agentgym.trainers.parts import Learner
+from agentgym.trainers.policy import Policy
+from agentgym.trainers.processes import Processes
+from agentgym.trainers.records import Records
+from agentgym.trainers.registry import check_parameters, named
+from agentgym.trainers.rollouts import GROUP_FILTERS, Rollouts
+from agentgym.trainers.signals.plan import Planned, plan_signals
+from agentgym.trainers.signals.signal import Resources
+from agentgym.trainers.tasks import TASK_SAMPLERS, Tasks
+from agentgym.trainers.trainer import Scheme, Trainer
+
+
+def make_env(config: RunConfig, split: str) -> TextEnv:
+    """A fresh environment of a run."""
+    limit = {} if config.max_turns is None else {"max_turns": config.max_turns}
+    return make(config.env_id, **config.env_kwargs, **limit, split=split)
+
+
+def make_model(config: RunConfig, device: Any = "cpu") -> LoadedModel:
+    """The run's model with a fresh adapter."""
+    return add_lora(
+        load_model(config.model, dtype=config.dtype, device=device),
+        r=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=config.lora_target_modules,
+        seed=config.seed,
+    )
+
+
+def make_agent(config: RunConfig, loaded: LoadedModel, temperature: float) -> LLMAgent:
+    """The agent that `config` describes, over a loaded model."""
+    return LLMAgent(
+        TransformersEngine(loaded.model, stop_token_ids(loaded)),
+        loaded.tokenizer,
+        context=Context(config.window, config.show_admissible_actions),
+        format=get_format(config.format),
+        sampling=SamplingParams(config.max_new_tokens, temperature, config.top_p),
+        context_length=loaded.context_length,
+    )
+
+
+def eval_temperature(config: RunConfig) -> float:
+    """The temperature of evaluation: that of training unless another is given."""
+    return config.temperature if config.eval_temperature is None else config.eval_temperature
+
+
+def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple[Objective, list[Planned]]:
+    """What is minimised and which signals have to work, checked before a model is loaded.
+
+    Raises `ValueError` in one line for a credit scheme, a loss, a signal or a parameter that does not exist, a scheme
+    that needs what training does not provide, groups of one for a scheme that compares siblings, and fewer groups
+    than processes.
+    """
+    scheme = get_scheme(config.credit)
+    scheme.check_parameters(config.credit_kwargs)
+    if scheme.requires_groups and config.group_size < 2:
+        raise ValueError(
+            f"group_size is {config.group_size}, but {config.credit} compares the episodes of a group: "
+            "it needs at least 2"
+        )
+    if config.groups_per_step < processes.count:
+        raise ValueError(
+            f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
+            "processes plays whole groups: it needs at least one each"
+        )
+    objective = Objective.of(config, told.max_turns * config.max_new_tokens)
+    needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(scheme.needs, scheme.name)
+    return objective, plan_signals(needs, config.signals, told.in_info, told.env_id)
+
+
+def make_tasks(config: RunConfig) -> Tasks:
+    """The task sampler of a run."""
+    kind = named("task sampler", config.task_sampler, TASK_SAMPLERS)
+    params = check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
+    tasks: Tasks = kind(config.seed, **params)
+    return tasks
+
+
+def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_dir: Path) -> Trainer:
+    """The trainer of `loaded`'s adapter on the episodes that `agent`, the same model, plays.
+
+    Raises `ValueError` as `check_training` does.
+    """
+    processes = Processes()
+    told = look_at(make_env(config, "train"), config.env_id)
+    objective, planned = check_training(config, told, processes)
+    policy = Policy(
+        loaded.model,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens_per_micro_batch,
+        gradient_checkpointing=config.gradient_checkpointing,
+        processes=processes,
+    )
+    learner = Learner(
+        policy.parameters,
+        processes,
+        learning_rate=config.learning_rate,
+        num_steps=config.max_steps * config.num_iterations * config.num_minibatches,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )
+    resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
+    rollouts = Rollouts(
+        agent,
+        loaded.model,
+        partial(make_env, config, "train"),
+        config.env_id,
+        make_tasks(config),
+        config.groups_per_step,
+        config.group_size,
+        processes,
+        config.seed,
+        None if config.group_filter is None else named("group filter", config.group_filter, GROUP_FILTERS),
+        config.num_envs,
+    )
+    return Trainer(
+        policy=policy,
+        learner=learner,
+        objective=objective,
+        scheme=Scheme(config.credit, config.credit_kwargs),
+        signals=[each.kind(resources, frozenset(each.wanted), **each.params) for each in planned],
+        rollouts=rollouts,
+        checkpoints=Checkpoints(run_dir, policy, fingerprint(config), config.save_steps, config.save_total_limit),
+        records=Records(run_dir, processes.index, config.trajectory_steps),
+        max_steps=config.max_steps,
+        seed=config.seed,
+    )
+
+
+def fingerprint(config: RunConfig) -> dict[str, Any]:
+    """What must be the same for a resumed run to go on as the interrupted one would have.
+
+    Where the learning rate does not depend on the end, the end may be moved.
+    """
+    free = set(config.free_on_resume) | ({"max_steps"} if config.lr_scheduler_type == "constant" else set())
+    return config.model_dump(mode="json", exclude=free)

@@ -1,0 +1,161 @@
+"""Tasks in, whole groups out: what a training step learns from.
+
+Under several processes each plays whole groups of its own. Groups that a filter drops are drawn anew, in rounds that
+all processes go through together, so that what is drawn, kept and learned does not depend on their number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, TypeAlias
+
+from agentgym.agents.agent import Agent
+from agentgym.agents.models import adapter_merged
+from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
+from agentgym.agents.seeds import derived_seed
+from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.trainers.processes import Processes
+from agentgym.trainers.progress import OnProgress, say_nothing
+from agentgym.trainers.tasks import Outcome, Task, Tasks
+
+Keep: TypeAlias = Callable[[Sequence[Trajectory]], bool]
+"""Whether a group, less the episodes that the environment failed, is learned from."""
+
+MAX_ROUNDS = 10
+"""How often a step draws anew before it goes on with the groups it has."""
+
+
+def has_spread(group: Sequence[Trajectory]) -> bool:
+    """Whether siblings differ in their return: dynamic sampling (DAPO, arXiv:2503.14476, eq. 11)."""
+    return len({trajectory.total_reward for trajectory in group}) > 1
+
+
+GROUP_FILTERS: dict[str, Keep] = {"spread": has_spread}
+
+
+class NothingPlayedError(RuntimeError):
+    """A training step has nothing to learn from."""
+
+
+@dataclass
+class Collected:
+    """What a step has played, and what of it is learned from: this process's."""
+
+    played: list[Trajectory] = field(default_factory=list)
+    learned: list[Trajectory] = field(default_factory=list)
+
+
+@dataclass
+class Rollouts:
+    """Groups of `group_size` episodes, played by the agent on tasks that the sampler draws. A part of the run."""
+
+    agent: Agent
+    model: Any
+    make_env: MakeEnv
+    env_id: str
+    tasks: Tasks
+    groups_per_step: int
+    group_size: int
+    processes: Processes
+    seed: int
+    keep: Keep | None = None
+    num_envs: int = 128
+
+    @property
+    def per_process(self) -> bool:
+        """See `parts.Part`: what has a state is the task sampler."""
+        return self.tasks.per_process
+
+    def next(self, step: int, on_progress: OnProgress = say_nothing) -> Collected:
+        """Play the groups of a training step, checked.
+
+        Raises `NothingPlayedError` in one line where no episode is left, `GroupError` for groups that are none.
+        """
+        collected, first, missing = Collected(), 0, self.groups_per_step
+        for _ in range(MAX_ROUNDS if self.keep else 1):
+            tasks = self.tasks.draw(missing, step, first)
+            groups = self._play(step, first, tasks, on_progress)
+            kept = {number: group for number, group in groups.items() if self._keeps(group)}
+            collected.played += chain(*groups.values())
+            collected.learned += chain(*kept.values())
+            self._observe(tasks, first, groups)
+            first += len(tasks)
+            missing -= sum(self.processes.gather(len(kept)))
+            if missing <= 0:
+                break
+        self._check(step, collected)
+        return collected
+
+    def _play(
+        self, step: int, first: int, tasks: Sequence[Task], on_progress: OnProgress
+    ) -> dict[int, list[Trajectory]]:
+        """This process's groups of a round of draws, by number."""
+        numbers = range(self.processes.index, len(tasks), self.processes.count)
+        specs = [
+            EpisodeSpec(
+                self.env_id,
+                seed=tasks[number].seed,
+                group=f"{step}/{first + number}",
+                sampling_seed=derived_seed(self.seed, step, "episode", first + number, member),
+            )
+            for number in numbers
+            for member in range(self.group_size)
+        ]
+        ended: list[Trajectory] = []
+
+        def count(trajectory: Trajectory) -> None:
+            ended.append(trajectory)
+            on_progress("rollout", len(ended), len(specs))
+
+        with adapter_merged(self.model):
+            trajectories = play(self.agent, self.make_env, specs, num_envs=self.num_envs, on_episode=count)
+        check_groups(trajectories, self.group_size)
+        groups: dict[int, list[Trajectory]] = defaultdict(list)
+        for trajectory in trajectories:
+            groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
+        return groups
+
+    def _keeps(self, group: Sequence[Trajectory]) -> bool:
+        return self.keep is None or self.keep([t for t in group if t.stop_reason is not StopReason.ENV_ERROR])
+
+    def _observe(self, tasks: Sequence[Task], first: int, groups: Mapping[int, Sequence[Trajectory]]) -> None:
+        """Tell the sampler what became of all tasks of a round, whoever played them."""
+        own = {number: _outcome(tasks[number - first], group) for number, group in groups.items()}
+        outcomes = {number: outcome for of in self.processes.gather(own) for number, outcome in of.items()}
+        self.tasks.observe([outcomes[number] for number in sorted(outcomes)])
+
+    def _check(self, step: int, collected: Collected) -> None:
+        own = (
+            len(collected.played),
+            len(collected.learned),
+            sum(t.stop_reason is StopReason.ENV_ERROR for t in collected.played),
+            next((t.error for t in collected.played if t.error), None),
+        )
+        n_played, n_learned, n_lost, errors = zip(*self.processes.gather(own), strict=True)
+        if sum(n_lost) == sum(n_played):
+            raise NothingPlayedError(
+                f"step {step + 1}: the environment failed all {sum(n_played)} episodes: {next(filter(None, errors))}"
+            )
+        if sum(n_learned) == 0:
+            raise NothingPlayedError(
+                f"step {step + 1}: the group filter kept none of {sum(n_played) // self.group_size} groups in "
+                f"{MAX_ROUNDS} rounds: there is nothing to learn from; easier or harder tasks, or no filter"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `parts.Part`."""
+        return self.tasks.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `parts.Part`."""
+        self.tasks.load_state_dict(state)
+
+
+def _outcome(task: Task, group: Sequence[Trajectory]) -> Outcome:
+    played = [t for t in group if t.stop_reason is not StopReason.ENV_ERROR]
+    named = played[0] if played else group[0]
+    rewards, successes = [t.total_reward for t in played], [t.success for t in played]
+    return Outcome(task, named.task_id, named.task_type, rewards, successes)

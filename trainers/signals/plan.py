@@ -1,0 +1,107 @@
+"""Who gives what: from what a scheme and a loss need to the signals that have to work, in their order.
+
+A need is told by the rollout, or given by a signal that the configuration names, or by one of ours that needs no
+configuration; else it is refused, before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from agentgym.trainers.registry import check_parameters, named
+from agentgym.trainers.signal_names import SIGNALS
+
+TOLD_BY_ROLLOUTS = ("state_key", "observation", "tokens", "token_ids", "logprob_K", "success_N")
+"""What every rollout of a language model records."""
+TOLD_BY_ENVIRONMENTS = {"reward_parts.*_T": "reward_parts.*", "duration_T": "duration", "score_N": "score",
+                        "answers": "answers"}  # fmt: skip
+"""What some environments tell: the need → the key of `info`."""
+GIVERS = (
+    "agentgym.trainers.signals.answers:AnswerProbability",
+    "agentgym.trainers.signals.entropy_history:EntropyHistory",
+    "agentgym.trainers.signals.policy_statistics:PolicyStatistics",
+    "agentgym.trainers.signals.policy_statistics:Reference",
+)
+"""The signals that need no configuration."""
+
+
+@dataclass
+class Planned:
+    """A signal that is to work: its class, its parameters, and which of its columns are wanted."""
+
+    name: str
+    kind: type[Any]
+    params: Mapping[str, Any]
+    wanted: set[str] = field(default_factory=set)
+
+
+def plan_signals(
+    needs: Mapping[str, str], configured: Mapping[str, Mapping[str, Any]], told: Iterable[str] | None, env_id: str
+) -> list[Planned]:
+    """The signals to be made, those first that others need.
+
+    `needs`: what is needed → who needs it. `configured`: the parameters of signals by name ("module:Class").
+    `told`: the keys of the environment's `info`; None where it has not been looked at. Raises `ValueError` in one
+    line for a need that nobody meets, naming what would.
+    """
+    signals = [_planned(name, params, wants_all=True) for name, params in configured.items()]
+    givers = [*signals, *(_planned(name, {}, wants_all=False) for name in GIVERS)]
+    order: list[Planned] = []
+
+    def want(need: str, by: str, path: tuple[str, ...]) -> None:
+        giver = next((each for each in givers if any(fnmatchcase(need, given) for given in each.kind.gives)), None)
+        if giver is not None:
+            giver.wanted.add(need)
+            add(giver, path)
+        elif not _is_told(need, told):
+            raise ValueError(_unmet(need, by, told, env_id))
+
+    def add(signal: Planned, path: tuple[str, ...]) -> None:
+        if signal.name in path:
+            raise ValueError(f"the signals {' and '.join(path)} need one another")
+        for need in signal.kind.needs:
+            want(need, f"the signal {signal.kind.__name__}", (*path, signal.name))
+        if signal not in order:
+            order.append(signal)
+
+    for signal in signals:
+        add(signal, ())
+    for need, by in needs.items():
+        want(need, by, ())
+    return order
+
+
+def is_provided(need: str) -> bool:
+    """Whether training can meet a need in some environment without configuration."""
+    return _is_told(need, None) or any(
+        fnmatchcase(need, given) for name in GIVERS for given in named("signal", name).gives
+    )
+
+
+def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
+    kind = named("signal", name)
+    checked = check_parameters(name, kind.__init__, params, skip=3)
+    return Planned(name, kind, checked, set(kind.gives) if wants_all else set())
+
+
+def _is_told(need: str, told: Iterable[str] | None) -> bool:
+    if need in TOLD_BY_ROLLOUTS:
+        return True
+    for known, key in TOLD_BY_ENVIRONMENTS.items():
+        if fnmatchcase(need, known):
+            exact = need.removesuffix("_T") if need.startswith("reward_parts.") else key
+            return told is None or any(fnmatchcase(each, exact) for each in told)
+    return False
+
+
+def _unmet(need: str, by: str, told: Iterable[str] | None, env_id: str) -> str:
+    meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
+    if any(fnmatchcase(need, known) for known in TOLD_BY_ENVIRONMENTS):
+        return f"{by} needs {need!r}{meaning}, which {env_id} does not tell: take another environment or scheme"
+    return (
+        f"{by} needs {need!r}{meaning}, which training does not compute: name a signal that gives it (signals: "
+        '{"module:Class": {…}}), give it to `agentgym credit` in a file, or take another scheme'
+    )

@@ -1,0 +1,72 @@
+"""What a signal is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from numpy.typing import NDArray
+
+from agentgym.agents.llm_agent import LLMAgent
+from agentgym.envs.told import Told
+from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.experience import Experience
+from agentgym.trainers.policy import Policy
+from agentgym.trainers.processes import Processes
+
+Fits: TypeAlias = Literal["never", "before", "after"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """All that a signal may draw on."""
+
+    policy: Policy
+    agent: LLMAgent
+    told: Told
+    """What the environment tells."""
+    processes: Processes
+    seed: int
+    """Of the run; `derived_seed` makes one's own of it."""
+    directory: Path
+    """The run directory."""
+    max_steps: int
+    """Training steps of the run."""
+
+
+class Signal:
+    """A part that adds columns to every experience, before credit is given."""
+
+    gives: ClassVar[tuple[str, ...]]
+    """The names of its columns, in `signal_names` or of its own; with a star for a name that depends on parameters."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What it works on: other signals, or what environments tell. Those that give it come first."""
+    fits: ClassVar[Fits] = "never"
+    """When it learns: never, before it is computed, or after credit has been given."""
+    per_process: bool = False
+
+    def __init__(self, resources: Resources, wanted: frozenset[str]):
+        """`wanted`: which of its columns somebody needs. Parameters of its own are keyword-only with defaults."""
+        self.resources = resources
+        self.wanted = wanted
+
+    def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
+        """Its columns of this process's experience. Called by all processes."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is computed")
+
+    def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
+        """Learn from an experience; return metrics. Called by all processes.
+
+        `targets`: by the name of the column that the scheme wants nearer to them (`{"value_T": return_T}`); empty
+        where the signal fits before credit is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} fits {self.fits}, but does not say how")
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `parts.Part`. Nothing unless it learns or remembers."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `parts.Part`."""
