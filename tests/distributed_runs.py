@@ -55,11 +55,13 @@ def every_other_turn(batch: TurnBatch) -> Credit:
     )
 
 
-def run_all(model_dir: Path, out: Path) -> None:
-    """Write each run's parameters, and its metrics, to `out`."""
+def run_all(model_dir: Path, out: Path, **changes: Any) -> None:
+    """Write each run's parameters, and its metrics, to `out`. `changes`: of the settings of all runs."""
     for name, settings in RUNS.items():
         trainer = make_trainer(
-            model_dir, out / name, **{"groups_per_step": 4, "entropy_coef": 0.01, "save_steps": 9, **settings}
+            model_dir,
+            out / name,
+            **{"groups_per_step": 4, "entropy_coef": 0.01, "save_steps": 9, **settings, **changes},
         )
         metrics = list(trainer.train())
         if trainer.processes.is_main:

@@ -18,35 +18,38 @@ from agentgym.train import main
 from tests.distributed_runs import RUNS, run_all
 from tests.small_model import SETTINGS
 
-# Sums of another order differ in their last bit (1e-7); Adam divides by the gradient's own size, so that a few
-# parameters with hardly any gradient move otherwise. One process with other micro-batches differs as much (up to
-# 1.4e-4, median 5e-10). A wrong weight would move all of them: each of the three updates is about 1e-2.
-MOST, ALL = 1e-6, 1e-3
+# Sums of another order differ in their last bit; Adam divides by the gradient's own size, so that parameters with
+# hardly any gradient move otherwise. How much differs with the scheme, the loss and the machine, and is seen where one
+# process makes other micro-batches: that, and no more, several processes may do. A wrong weight would move all
+# parameters: each of the updates is about 1e-2.
+ALL = 1e-3
 ROOT = Path(__file__).parents[2]
 
 
-def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    difference = (ours - theirs).abs()
-    assert difference.quantile(0.98) < MOST
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor, by_rounding: torch.Tensor) -> None:
+    """As near as `by_rounding` is to `theirs`."""
+    difference, rounding = (ours - theirs).abs(), (by_rounding - theirs).abs()
+    assert difference.quantile(0.98) < 1e-6 + 10 * rounding.quantile(0.98)
     assert difference.max() < ALL
 
 
 @pytest.fixture(scope="module")
 def runs(cloned_model, tmp_path_factory):
-    """The runs' results by one process and by two."""
-    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    """The runs' results by one process, by two, and by one that makes other micro-batches."""
+    alone, together, reordered = map(tmp_path_factory.mktemp, ("alone", "together", "reordered"))
     run_all(cloned_model, alone)
+    run_all(cloned_model, reordered, max_tokens_per_micro_batch=48)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         assert run_processes(2, "tests.distributed_runs", [str(cloned_model), str(together)]) == 0
-    return alone, together
+    return alone, together, reordered
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_two_processes_give_the_parameters_of_one(runs, name):
-    alone, together = (torch.load(out / f"{name}.pt") for out in runs)
+    alone, together, reordered = (torch.load(out / f"{name}.pt") for out in runs)
     assert (alone["processes"], together["processes"]) == (1, 2)
-    assert_same(together["parameters"], alone["parameters"])
+    assert_same(together["parameters"], alone["parameters"], reordered["parameters"])
     assert alone["parameters"].abs().median() > 1e-2  # they have moved: half of them began as 0
     for one, two in zip(alone["metrics"], together["metrics"], strict=True):
         same = {key for key in one if "time" not in key}
@@ -94,4 +97,5 @@ def test_accelerate_launch_starts_two_processes_without_a_gpu(cloned_model, tmp_
     assert [r["panel_hash"] for r in one] == [r["panel_hash"] for r in two]
     adapter = "checkpoints/step-000002/adapter_model.safetensors"
     one, two = (load_file(tmp_path / run / adapter) for run in ("one", "two"))
-    assert_same(*(torch.cat([weight.flatten() for weight in weights.values()]) for weights in (one, two)))
+    one, two = (torch.cat([weight.flatten() for weight in weights.values()]) for weights in (one, two))
+    assert_same(two, one, by_rounding=one)

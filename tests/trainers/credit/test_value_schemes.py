@@ -135,7 +135,7 @@ def test_with_one_token_a_turn_all_token_schemes_are_turn_ppo(whiten, trajectori
     for turn in flat([trajectory["turns"] for trajectory in trajectories]):
         turn["tokens"] = [0]
     batch = batch_of(trajectories, ["value_T"])
-    tokens = TurnBatch(**{**vars_of(batch), "signals": {"value_K": batch.signal("value_T")}})
+    tokens = TurnBatch(**{**vars_of(batch), "columns": {"value_K": batch.signal("value_T")}})
     params: dict[str, Any] = {"gamma": 0.9, "gae_lambda": 0.8}
     expected = compute("turn_ppo", batch, whiten=whiten, **params).turn_advantages(batch).tolist()
     others = {
@@ -253,7 +253,7 @@ def test_poad_with_lambda_1_values_situations_like_turn_ppo(trajectories):
     """The value of a turn's first token cancels the turn's length: A_{t,0} is the advantage of the turn."""
     batch = batch_of(trajectories, ["value_K"])
     first_T = batch.known_token_offsets()[:-1]
-    turns = TurnBatch(**{**vars_of(batch), "signals": {"value_T": batch.signal("value_K")[first_T]}})
+    turns = TurnBatch(**{**vars_of(batch), "columns": {"value_T": batch.signal("value_K")[first_T]}})
     params: dict[str, Any] = {"gamma": 0.9, "gae_lambda": 1.0}
     advantage = compute("poad", batch, norm_adv=False, **params).token_advantages(batch)[first_T]
     expected = compute("turn_ppo", turns, whiten=False, **params).turn_advantages(turns)
