@@ -7,9 +7,9 @@ that of a few tokens:
 
 Both losses choose tokens by it: once for a minibatch, over all processes, before the first gradient. Log-probabilities
 differ in their last digit with the tokens that are computed beside them. So that this stays a last digit in the result,
-KL-Cov's choice by rank and its penalty's slope are continuous: tokens whose covariances are within `CLOSE` share a place
-(`share_of_largest`). Clip-Cov's draw is by thresholds; a token on a threshold may be drawn by one number of processes
-and not by another, alone.
+KL-Cov's choice by rank and its penalty's slope are continuous: tokens whose covariances are within `CLOSE` share a
+place (`share_of_largest`). Clip-Cov draws by thresholds; a token on one may be drawn by one number of processes and
+not by another, alone.
 """
 
 from __future__ import annotations
