@@ -12,12 +12,11 @@ from rich.progress import Progress
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
-from agentgym.agents.models import CHECKPOINTS
 from agentgym.agents.rollout import play
+from agentgym.agents.run_files import CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, try_environment, validate
 from agentgym.envs import make
 from agentgym.overrides import ConfigError
-from agentgym.run_directory import CONFIG
 
 
 class NamedAgent:
@@ -54,7 +53,7 @@ def load_agent(name: str) -> NamedAgent:
 
 def _run_config(path: Path) -> RunConfig | None:
     """The configuration of the run that `path` is, or is a checkpoint of."""
-    of_checkpoint = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    of_checkpoint = path.parents[1] if is_checkpoint_path(path) else path
     for file in (path / CONFIG, of_checkpoint / CONFIG):
         if file.is_file():
             try:

@@ -15,14 +15,20 @@ from typing import Any
 import yaml
 
 from agentgym.agents.evaluation import Evaluation
-from agentgym.agents.models import CHECKPOINTS
-from agentgym.config import RunConfig
+from agentgym.agents.run_files import (
+    CONFIG,
+    EVALUATIONS,
+    METRICS,
+    NAMES,
+    REPORT,
+    is_checkpoint_path,
+    list_checkpoints,
+    list_step_files,
+    list_tracker_files,
+)
+from agentgym.config import RunConfig, load_config
 from agentgym.overrides import ConfigError
-from agentgym.trainers.checkpoint import list_checkpoints
-
-CONFIG = "config.yaml"
-METRICS = "metrics.jsonl"
-EVALUATIONS = "eval.json"
+from agentgym.trainers.checkpoint import remove_checkpoint
 
 
 class RunDirectory:
@@ -40,7 +46,7 @@ class RunDirectory:
         resume = config.resume_from_checkpoint
         if isinstance(resume, str):
             checkpoint = Path(resume)
-            if checkpoint.parent.name != CHECKPOINTS or not checkpoint.is_dir():
+            if not is_checkpoint_path(checkpoint) or not checkpoint.is_dir():
                 raise ConfigError(f"resume_from_checkpoint: {resume} is not a checkpoint of a run directory")
             if config.output_dir and Path(config.output_dir).resolve() != checkpoint.parents[1].resolve():
                 raise ConfigError(f"resume_from_checkpoint: {resume} is not in output_dir {config.output_dir}")
@@ -53,27 +59,59 @@ class RunDirectory:
                 raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
             return cls(Path(config.output_dir)), checkpoints[-1]
         path = Path(config.output_dir or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
-        if (path / CONFIG).exists() and not config.overwrite_output_dir:
-            raise ConfigError(
-                f"output_dir: {path} already holds a run; choose another directory, go on with it "
-                "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
-            )
+        directory = cls(path)
+        if taken := [name for name in NAMES if (path / name).exists()]:
+            if not directory.is_run():
+                raise ConfigError(f"output_dir: {path} holds {taken[0]}, but no run: choose another directory")
+            if not config.overwrite_output_dir:
+                raise ConfigError(
+                    f"output_dir: {path} already holds a run; choose another directory, go on with it "
+                    "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
+                )
         above = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise ConfigError(f"output_dir: {path} cannot be made: {above} is not a directory that can be written to")
-        return cls(path), None
+        return directory, None
+
+    def is_run(self) -> bool:
+        """Whether this is provably a run: it holds a whole configuration and metrics that can be read as ours."""
+        try:
+            load_config(self.path / CONFIG)
+            return (self.path / METRICS).is_file() and all("step" in row for row in self.metrics())
+        except (ValueError, TypeError, OSError):
+            return False
 
     def begin(self, config: RunConfig, *, finished_steps: int) -> None:
-        """Write the configuration; forget the metrics of steps that a resumed run will do again.
+        """Write the configuration; forget whatever belongs to steps that a resumed run will do again.
 
         A run that is here and not resumed is deleted: `prepare` has asked whether it may be.
         """
-        if finished_steps == 0 and (self.path / CONFIG).exists():
-            shutil.rmtree(self.path)
+        if finished_steps == 0 and self.is_run():
+            self._delete()
         self.path.mkdir(parents=True, exist_ok=True)
+        self._forget_after(finished_steps)
+        # The configuration last: with the metrics it is what tells a run from other folders.
         _replace(self.path / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        kept = [m for m in self.metrics() if m["step"] <= finished_steps]
-        _replace(self.path / METRICS, "".join(json.dumps(m) + "\n" for m in kept))
+
+    def _forget_after(self, finished_steps: int) -> None:
+        """Remove what later steps left: they are done again, or never."""
+        for step, path in list_step_files(self.path):
+            if step > finished_steps:
+                _remove(path)
+        kept = [row for row in self.metrics() if row["step"] <= finished_steps]
+        _replace(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        evaluations = self.evaluations()
+        made = [result for result in evaluations if result["step"] <= finished_steps]
+        if len(made) < len(evaluations):
+            write_evaluations(self.path / EVALUATIONS, made)
+        (self.path / REPORT).unlink(missing_ok=True)  # it shows what is no more
+
+    def _delete(self) -> None:
+        """Remove the files of the run, and nothing else that lies among them."""
+        for path in [file for _, file in list_step_files(self.path)] + list_tracker_files(self.path):
+            _remove(path)
+        for name in (REPORT, EVALUATIONS, METRICS, CONFIG):
+            (self.path / name).unlink(missing_ok=True)
 
     def metrics(self) -> Iterable[dict[str, float]]:
         """The metrics of all steps so far. A last line that a kill cut short is left out."""
@@ -101,6 +139,16 @@ class RunDirectory:
 def write_evaluations(path: Path, results: list[dict[str, Any]]) -> None:
     """Write evaluations with the versions that they were made with."""
     _replace(path, json.dumps({"results": results, "versions": versions()}, indent=1) + "\n")
+
+
+def _remove(path: Path) -> None:
+    """Delete a file, a checkpoint, or what is left of one."""
+    if not path.is_dir():
+        path.unlink()
+    elif path.name.startswith("."):
+        shutil.rmtree(path)
+    else:
+        remove_checkpoint(path)
 
 
 def _replace(path: Path, text: str) -> None:

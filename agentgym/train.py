@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agentgym.agents.evaluation import evaluate, panel_specs
 from agentgym.agents.models import adapter_merged
 from agentgym.agents.rollout import play
+from agentgym.agents.run_files import TRACKER
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
 from agentgym.config import RunConfig, load_config, try_environment
 from agentgym.envs.told import look_at
@@ -109,7 +110,9 @@ class TrainingRun:
             self.directory.begin(self.config, finished_steps=self.trainer.step)
         self.accelerator.wait_for_everyone()
         if self.config.report_to:
-            self.accelerator.init_trackers("agentgym", config=_flat(self.config))
+            # TensorBoard then drops what a killed or abandoned run has told it of the steps that are to come.
+            purge = {"tensorboard": {"purge_step": self.trainer.step + 1}} if self.trainer.step else {}
+            self.accelerator.init_trackers(TRACKER, config=_flat(self.config), init_kwargs=purge)
         with self._progress() as progress:
             if self.config.eval_episodes and self.trainer.step == 0:
                 self._evaluate("before", progress)

@@ -18,9 +18,8 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from agentgym.agents.contexts import ChatPieces
+from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
 
-CHECKPOINTS = "checkpoints"
-"""The folder of a run directory that holds its checkpoints, named so that they sort by age."""
 TINY_MODELS = {
     "tiny": "tiny_model",
     "tiny-household": "tiny_model_household",
@@ -177,8 +176,7 @@ def _last_checkpoint(directory: Path) -> Path:
     """The newest checkpoint of a run directory; `directory` itself if it is none."""
     if not (directory / CHECKPOINTS).is_dir():
         return directory
-    entries = (directory / CHECKPOINTS).iterdir()
-    checkpoints = sorted(path for path in entries if path.is_dir() and not path.name.startswith("."))
+    checkpoints = list_checkpoints(directory)
     if not checkpoints:
         raise ModelError(f"the run {directory} has no checkpoint yet")
     return checkpoints[-1]

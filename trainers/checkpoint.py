@@ -20,7 +20,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from agentgym.agents.models import CHECKPOINTS
+from agentgym.agents.run_files import checkpoint_path, list_checkpoints
 from agentgym.trainers.parts import Part
 from agentgym.trainers.policy import Policy
 
@@ -69,8 +69,8 @@ class Checkpoints:
         processes.wait()
 
     def _write(self, step: int, states: dict[str, Any]) -> None:
-        folder = self.run_dir / CHECKPOINTS
-        target = folder / f"step-{step:06d}"
+        target = checkpoint_path(self.run_dir, step)
+        folder = target.parent
         unfinished = folder / f".{target.name}.{os.getpid()}"
         try:
             if not all(parameter.isfinite().all() for parameter in self.policy.parameters):
@@ -84,8 +84,8 @@ class Checkpoints:
             facts = {"step": step, "processes": self.policy.processes.count, "fingerprint": dict(self.fingerprint)}
             (unfinished / _FACTS).write_text(json.dumps(facts, indent=1))
             _flush(unfinished)
-            if target.exists():  # the same step, saved again after a resume
-                shutil.rmtree(target)
+            if target.exists():  # the same step, saved again
+                remove_checkpoint(target)
             unfinished.rename(target)
             _sync(folder)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
@@ -94,7 +94,7 @@ class Checkpoints:
             kept = f"the last whole one is {last[-1]}" if last else "there is none yet"
             raise CheckpointError(f"cannot write the checkpoint {target}: {error} ({kept})") from error
         for old in list_checkpoints(self.run_dir)[: -self.keep]:
-            shutil.rmtree(old)
+            remove_checkpoint(old)
 
     def load(self, checkpoint: Path, parts: Mapping[str, Part]) -> int:
         """Put a checkpoint's adapter into the policy and its states into the parts; return its finished steps.
@@ -116,6 +116,8 @@ class Checkpoints:
             if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
                 raise CheckpointError(f"{checkpoint} holds an adapter of another model or LoRA setting")
             step = int(facts["step"])
+            if checkpoint.name != checkpoint_path(checkpoint, step).name:
+                raise CheckpointError(f"{checkpoint} was renamed: it is the checkpoint of step {step}")
             set_peft_model_state_dict(self.policy.model, weights)
             for name, part in parts.items():
                 part.load_state_dict(found[name])
@@ -145,9 +147,13 @@ class Checkpoints:
         return dict(found)
 
 
-def list_checkpoints(run_dir: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted((run_dir / CHECKPOINTS).glob("step-*"))
+def remove_checkpoint(checkpoint: Path) -> None:
+    """Delete a checkpoint. A kill meanwhile leaves nothing that has a checkpoint's name and is not whole."""
+    hidden = checkpoint.with_name(f".{checkpoint.name}.removed")
+    if hidden.exists():  # such a kill's
+        shutil.rmtree(hidden)
+    checkpoint.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def _check_same(checkpoint: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -8,13 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agentgym.agents.run_files import credit_path, trajectory_path
 from agentgym.agents.trajectory import Trajectory, write_trajectories
 from agentgym.trainers.experience import Experience
-
-TRAJECTORIES = "trajectories"
-"""The folder of a run directory that holds what was played."""
-CREDIT = "credit"
-"""The folder that holds what training computed of it: signals, advantages, targets."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +29,11 @@ class Records:
         """
         if experience.step % self.every:
             return
-        name = f"step-{experience.step:06d}.process-{self.process}"
-        for folder in (TRAJECTORIES, CREDIT):
-            (self.run_dir / folder).mkdir(parents=True, exist_ok=True)
-        write_trajectories(self.run_dir / TRAJECTORIES / f"{name}.jsonl", played)
+        files = [path(self.run_dir, experience.step, self.process) for path in (trajectory_path, credit_path)]
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_trajectories(files[0], played)
         place = {id(trajectory): i for i, trajectory in enumerate(played)}
         place_N = np.array([place.get(id(t), -1) for t in experience.trajectories], np.int64)
         table = experience.batch.with_columns({"place_N": place_N})
-        replace(table, observation_T=None).save(self.run_dir / CREDIT / f"{name}.npz")
+        replace(table, observation_T=None).save(files[1])

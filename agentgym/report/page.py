@@ -12,12 +12,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from agentgym.agents.run_files import CONFIG, REPORT
 from agentgym.report import charts, curves, formatting, health, viewer
 from agentgym.report.comparison import comparisons
 from agentgym.report.credited import CreditedStep, credited_step
 from agentgym.report.run_data import Metrics, RunData, read_run
 
-REPORT = "report.html"
 MAX_BYTES = 2_000_000
 
 _LIMITS = (
@@ -188,7 +188,7 @@ def command(run: RunData) -> str:
     """The command line that does the run again, in a directory of its own."""
     directory = run.run_dir
     again = directory.with_name(f"{directory.name}-again") if directory.name else Path("again")
-    words = [str(directory / "config.yaml"), "--output_dir", str(again)]
+    words = [str(directory / CONFIG), "--output_dir", str(again)]
     for key in ("overwrite_output_dir", "resume_from_checkpoint"):
         if run.config.get(key):
             words += [f"--{key}", "false"]

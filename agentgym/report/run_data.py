@@ -7,8 +7,6 @@ must be readable; a `ValueError` names the file, and the line where there is one
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +19,9 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from agentgym.agents.evaluation import Evaluation
+from agentgym.agents.run_files import CONFIG, EVALUATIONS, METRICS, list_trajectories
 from agentgym.agents.trajectory import Trajectory, read_trajectories
 from agentgym.trainers.arrays import FloatArray
-
-_TRAJECTORY_FILE = re.compile(r"step-(\d+)\.process-(\d+)\.jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,14 +107,14 @@ def read_run(run_dir: Path) -> RunData:
     """Read a run directory but for its trajectories. Raises `ValueError` naming file and line."""
     if not run_dir.is_dir():
         raise ValueError(f"{run_dir}: not a directory")
-    evaluations, versions = _read_evaluations(run_dir / "eval.json")
+    evaluations, versions = _read_evaluations(run_dir / EVALUATIONS)
     return RunData(
         run_dir,
-        _read_config(run_dir / "config.yaml"),
-        _read_metrics(run_dir / "metrics.jsonl"),
+        _read_config(run_dir / CONFIG),
+        _read_metrics(run_dir / METRICS),
         evaluations,
         versions,
-        _find_trajectories(run_dir / "trajectories"),
+        [TrajectoryFiles(step, paths) for step, paths in list_trajectories(run_dir).items()],
     )
 
 
@@ -196,14 +193,3 @@ def _read_evaluations(path: Path) -> tuple[list[StageEvaluation], dict[str, str]
         where = ".".join(map(str, fault["loc"]))
         raise ValueError(f"{path}: {where}: {fault['msg']}, not {fault['input']!r:.80}") from None
     return results, versions
-
-
-def _find_trajectories(folder: Path) -> list[TrajectoryFiles]:
-    by_step: dict[int, dict[int, Path]] = defaultdict(dict)
-    for path in folder.glob("step-*.jsonl"):
-        if match := _TRAJECTORY_FILE.fullmatch(path.name):
-            step, process = map(int, match.groups())
-            by_step[step][process] = path
-    return [
-        TrajectoryFiles(step, [paths[process] for process in sorted(paths)]) for step, paths in sorted(by_step.items())
-    ]

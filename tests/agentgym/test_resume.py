@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agentgym.agents.run_files import list_checkpoints, list_trajectories
 from agentgym.train import main
 from tests.small_model import SETTINGS
 
@@ -111,3 +112,24 @@ def test_a_finished_run_can_be_continued_where_the_rate_does_not_depend_on_the_e
     assert main([*constant, "--max_steps", "1"]) == 0
     assert main([*constant, "--max_steps", "2", "--resume_from_checkpoint", "true"]) == 0
     assert [line["step"] for line in metrics(Path(run_dir))] == [1, 2]
+
+
+def test_going_on_from_an_earlier_checkpoint_forgets_what_came_after(config, tmp_path):
+    """The abandoned branch, another number of processes before, and TensorBoard."""
+    run_dir = tmp_path / "run"
+    words = [str(config), "--output_dir", str(run_dir), "--lr_scheduler_type", "constant", "--eval_episodes", "0"]
+    words += ["--save_steps", "1", "--report_to", "[tensorboard]"]
+    assert main([*words, "--max_steps", "3", "--save_total_limit", "3"]) == 0
+    first = metrics(run_dir)
+    abandoned = run_dir / "trajectories" / "step-000001.process-1.jsonl"
+    abandoned.write_text("of a process that is no more")
+    checkpoint = run_dir / "checkpoints" / "step-000001"
+    assert main([*words, "--max_steps", "2", "--resume_from_checkpoint", str(checkpoint)]) == 0
+    assert metrics(run_dir) == first[:2]
+    assert not abandoned.exists()
+    assert [path.name for path in list_checkpoints(run_dir)] == ["step-000001", "step-000002"]
+    assert list(list_trajectories(run_dir)) == [0, 1]
+
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(run_dir / "agentgym")).Reload()
+    assert [event.step for event in events.Scalars("reward")] == [1, 2]

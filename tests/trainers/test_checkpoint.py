@@ -15,8 +15,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from agentgym.agents.models import load_model
+from agentgym.agents.run_files import list_checkpoints
 from agentgym.trainers import checkpoint as checkpoint_module
-from agentgym.trainers.checkpoint import CheckpointError, list_checkpoints
+from agentgym.trainers.checkpoint import CheckpointError
 from tests.small_model import make_trainer
 
 

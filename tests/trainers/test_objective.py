@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agentgym.trainers.checkpoint import list_checkpoints
+from agentgym.agents.run_files import list_checkpoints
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.credit import Credit, credit
 from agentgym.trainers.credit.registry import _SCHEMES
