@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agentgym.agents.rollout import GroupError, check_groups
 from agentgym.agents.trajectory import StopReason, Trajectory, read_trajectories
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
@@ -129,7 +130,10 @@ def _read_trajectory_file(path: Path) -> TrajectoryFile:
     excluded = [trajectory.stop_reason is StopReason.ENV_ERROR for trajectory in trajectories]
     kept = [trajectory for trajectory, out in zip(trajectories, excluded, strict=True) if not out]
     try:
+        check_groups(kept, group_size=None)
         return TrajectoryFile({}, TurnBatch.from_trajectories(kept), excluded)
+    except GroupError as error:
+        raise ValueError(f"{error}; where the file holds several runs, give each run's by itself") from None
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"these are not the trajectories of a run: {error}") from None
 

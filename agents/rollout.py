@@ -202,16 +202,17 @@ def _close(env: TextEnv) -> None:
         logger.warning("closing an environment failed: %s: %s", type(error).__name__, error)
 
 
-def check_groups(trajectories: Sequence[Trajectory], group_size: int) -> None:
+def check_groups(trajectories: Sequence[Trajectory], group_size: int | None) -> None:
     """Raise `GroupError` unless every group is `group_size` episodes of one task from one first state.
 
-    Episodes excluded as `ENV_ERROR` count for the size only: what they played is unknown.
+    None stands for groups of any size. Episodes excluded as `ENV_ERROR` count for the size only: what they played
+    is unknown.
     """
     groups: dict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in trajectories:
         groups[trajectory.group].append(trajectory)
     for name, members in groups.items():
-        if len(members) != group_size:
+        if group_size is not None and len(members) != group_size:
             raise GroupError(f"group {name!r} has {len(members)} episodes, not {group_size}")
         played = [member for member in members if member.stop_reason is not StopReason.ENV_ERROR]
         tasks = {member.task_id for member in played}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,14 @@ def test_our_own_trajectory_files(tmp_path):
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"t\.jsonl, line 1: not a trajectory"):
         credit_file("rloo", path, {})
+
+
+def test_episodes_of_different_tasks_are_not_compared(tmp_path):
+    """Groups are named alike in every run."""
+    path = tmp_path / "t.jsonl"
+    write_trajectories(path, [recorded(0), replace(recorded(4), task_id="another")])
+    line = refused("rloo", path)
+    assert line.startswith(f"{path}: group 'g' mixes the tasks another, task; where the file holds several runs")
 
 
 @pytest.mark.parametrize(
