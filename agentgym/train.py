@@ -25,7 +25,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agentgym.agents.evaluation import evaluate, panel_specs
-from agentgym.agents.models import adapter_merged
+from agentgym.agents.models import adapter_merged, pinned_model
 from agentgym.agents.rollout import play
 from agentgym.agents.run_files import TRACKER
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
@@ -83,10 +83,11 @@ class TrainingRun:
         Raises `ValueError` (`ConfigError`, `ModelError`, `CheckpointError`, …) with one line for people.
         """
         quieten_libraries()
-        self.config = config
         on_cpu = not torch.cuda.is_available()  # told so, accelerate joins several processes there too
         PartialState(cpu=on_cpu)
         self.directory, checkpoint = _as_main_process(partial(RunDirectory.prepare, config, name))
+        model = _as_main_process(partial(pinned_model, config.model, checkpoint))  # all processes load the same
+        self.config = config = config.model_copy(update={"model": model})
         self.accelerator = Accelerator(cpu=on_cpu, log_with=config.report_to or None, project_dir=self.directory.path)
         self.is_main = self.accelerator.is_main_process
         self.console = Console(stderr=True, quiet=not self.is_main)

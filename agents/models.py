@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
@@ -43,7 +44,9 @@ class LoadedModel:
     """A `PreTrainedModel`, or a `PeftModel` around one."""
     tokenizer: PreTrainedTokenizerBase
     name: str
-    """What it was loaded by."""
+    """What it was loaded by; an absolute path where that is a directory."""
+    revision: str | None = None
+    """Of a model with an adapter, which may be trained on: `adapter_revision` of that."""
 
     @property
     def context_length(self) -> int:
@@ -62,7 +65,7 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     """
     name = str(name)
     if name not in _BUILTIN and Path(name).is_dir():
-        directory = _last_checkpoint(Path(name))
+        directory = _last_checkpoint(Path(name)).resolve()
         if (directory / "adapter_config.json").is_file():
             return _load_adapter(directory, dtype, device)
         if not (directory / "config.json").is_file():
@@ -75,6 +78,31 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(model.to(device).eval(), tokenizer, name)
+
+
+def pinned_model(name: str, checkpoint: Path | None = None) -> str:
+    """`name` as what it stands for now: a directory's absolute path, and of a run its last checkpoint.
+
+    Where `checkpoint` was trained on an earlier checkpoint of that run, it is that one: the run may have gone on
+    since. Raises `ModelError` if it is gone, and for a run without a checkpoint.
+    """
+    if name in _BUILTIN or not Path(name).is_dir():
+        return name
+    run_dir = Path(name).resolve()
+    if checkpoint is not None and (run_dir / CHECKPOINTS).is_dir():
+        base_name, _ = _read_adapter_config(checkpoint)
+        if run_dir in Path(base_name).parents:
+            _check_base(checkpoint)
+            return base_name
+    return str(_last_checkpoint(run_dir))
+
+
+def adapter_revision(directory: Path) -> str:
+    """A hash of the adapter in `directory`, as PEFT's configuration of an adapter trained on it states it."""
+    hashed = sha256()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        hashed.update((directory / name).read_bytes())
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def stop_token_ids(loaded: LoadedModel) -> list[int]:
@@ -147,21 +175,42 @@ def _source(name: str) -> tuple[str, dict[str, str]]:
 
 
 def _load_adapter(directory: Path, dtype: str, device: torch.device | str) -> LoadedModel:
-    try:
-        adapter = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
-        base_name = str(adapter["base_model_name_or_path"] or "")
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{directory}/adapter_config.json is no configuration of an adapter") from error
-    if not base_name:
-        raise ModelError(f"{directory}/adapter_config.json does not say which model the adapter belongs to")
+    base_name, _ = _read_adapter_config(directory)
     if not (directory / "adapter_model.safetensors").is_file():
         raise ModelError(f"{directory} holds no adapter: adapter_model.safetensors is missing")
+    _check_base(directory)
     base = load_model(base_name, dtype=dtype, device=device)
     try:
         model = PeftModel.from_pretrained(_without_adapter(base.model), str(directory))
     except Exception as error:  # as above
         raise ModelError(f"cannot load the adapter in {directory}: {_one_line(error)}") from error
-    return LoadedModel(model.eval(), base.tokenizer, str(directory))
+    return LoadedModel(model.eval(), base.tokenizer, str(directory), adapter_revision(directory))
+
+
+def _read_adapter_config(directory: Path) -> tuple[str, str | None]:
+    """The name of the model that an adapter was trained on, and that model's revision where it is known."""
+    try:
+        adapter = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+        base_name, revision = str(adapter["base_model_name_or_path"] or ""), adapter.get("revision")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{directory}/adapter_config.json is no configuration of an adapter") from error
+    if not base_name:
+        raise ModelError(f"{directory}/adapter_config.json does not say which model the adapter belongs to")
+    return base_name, revision
+
+
+def _check_base(directory: Path) -> None:
+    """Raise `ModelError` if the model that an adapter was trained on is gone or has changed."""
+    base_name, revision = _read_adapter_config(directory)
+    base = Path(base_name)
+    if base.is_absolute() and not base.is_dir():
+        raise ModelError(f"{directory} was trained on {base}, which is gone")
+    if revision is None or not revision.startswith("sha256:"):
+        return  # no adapter, or one that was not ours to hash
+    if not (base / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{directory} was trained on the adapter in {base}, which is gone")
+    if revision != adapter_revision(base):
+        raise ModelError(f"{directory} was trained on {base}, whose adapter has changed since")
 
 
 def _without_adapter(model: Any) -> Any:
@@ -218,4 +267,5 @@ def add_lora(
         torch.manual_seed(seed)
         model = get_peft_model(_without_adapter(loaded.model), config)
     model.peft_config["default"].base_model_name_or_path = loaded.name
+    model.peft_config["default"].revision = loaded.revision
     return LoadedModel(model, loaded.tokenizer, loaded.name)

@@ -158,9 +158,12 @@ def remove_checkpoint(checkpoint: Path) -> None:
 
 def _check_same(checkpoint: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     for key in sorted(saved.keys() | wanted.keys()):
-        if saved.get(key) != wanted.get(key):
+        here, there = wanted.get(key), saved.get(key)
+        if key == "model" and here is not None and there is not None and Path(there).resolve() == Path(here):
+            continue  # the same directory, named from where the run began
+        if here != there:
             raise CheckpointError(
-                f"{checkpoint} is of another run: {key} was {saved.get(key)!r} there and is {wanted.get(key)!r} "
+                f"{checkpoint} is of another run: {key} was {there!r} there and is {here!r} "
                 "here; resume with the same configuration"
             )
 

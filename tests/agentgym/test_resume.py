@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agentgym.agents.models import ModelError, load_model
 from agentgym.agents.run_files import list_checkpoints, list_trajectories
 from agentgym.train import main
 from tests.small_model import SETTINGS
@@ -133,3 +135,35 @@ def test_going_on_from_an_earlier_checkpoint_forgets_what_came_after(config, tmp
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     events = accumulator.EventAccumulator(str(run_dir / "agentgym")).Reload()
     assert [event.step for event in events.Scalars("reward")] == [1, 2]
+
+
+def test_a_run_on_a_run_stays_on_the_checkpoint_that_it_began_from(config, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    common = [str(config), "--lr_scheduler_type", "constant", "--eval_episodes", "0", "--save_steps", "1"]
+    base = [*common, "--output_dir", "base"]
+    derived = [*common, "--model", "base", "--output_dir", "derived", "--seed", "1"]
+    assert main([*base, "--max_steps", "1"]) == 0
+    assert main([*derived, "--max_steps", "2"]) == 0
+    expected = metrics(tmp_path / "derived")
+    first = ["--resume_from_checkpoint", "derived/checkpoints/step-000001", "--max_steps", "2"]
+
+    assert main([*base, "--max_steps", "2", "--resume_from_checkpoint", "true"]) == 0
+    assert main([*derived, *first]) == 0
+    assert metrics(tmp_path / "derived") == expected
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)  # the base was named relative to where the run began
+    load_model("../derived")
+
+    began_from = tmp_path / "base" / "checkpoints" / "step-000001"
+    adapter = began_from / "adapter_model.safetensors"
+    whole = adapter.read_bytes()
+    adapter.write_bytes(whole[:-4] + b"\0\0\0\1")
+    with pytest.raises(ModelError, match=rf"was trained on {began_from}, whose adapter has changed since"):
+        load_model("../derived")
+    shutil.rmtree(began_from)
+    monkeypatch.chdir(tmp_path)
+    capfd.readouterr()
+    assert main([*derived, *first]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"error: derived/checkpoints/step-000001 was trained on {began_from}, which is gone"
