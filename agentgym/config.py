@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
-import yaml
 from pydantic import Field, ValidationError
 
-from agentgym.overrides import ConfigError, parse_overrides, parse_yaml
+from agentgym.overrides import ConfigError, parse_overrides, read_yaml
 from agentgym.trainers.config import TrainerConfig
 
 
@@ -73,20 +72,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises `ConfigError`: a file that is missing or not YAML, a key that does not exist (with near matches),
     a value of the wrong type, an override without a value.
     """
-    try:
-        values = parse_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f", line {place.line + 1}" if place else ""
-        raise ConfigError(f"{path}{where} is not YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold keys and values, not a {type(values).__name__}")
+    values = read_yaml(path)
     for key, value in parse_overrides(overrides).items():
         _set(values, key, value)
     return validate(values, source=str(path))
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """The configuration that a run keeps. Raises `ConfigError` in one line, also for that of something else."""
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        first, *others = str(error).splitlines()
+        more = f" (and {len(others)} more such lines)" if others else ""
+        raise ConfigError(f"{first}{more}: this is no configuration of a run") from error
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -6,17 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.progress import Progress
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
 from agentgym.agents.rollout import play
-from agentgym.agents.run_files import CONFIG, is_checkpoint_path
-from agentgym.config import RunConfig, try_environment, validate
+from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
+from agentgym.config import RunConfig, load_run_config, try_environment
 from agentgym.envs import make
-from agentgym.overrides import ConfigError
 
 
 class NamedAgent:
@@ -45,22 +43,19 @@ def load_agent(name: str) -> NamedAgent:
     from agentgym.train import quieten_libraries
 
     quieten_libraries()
-    loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
     run_config = _run_config(Path(name))
+    loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
     config = run_config or RunConfig(env_id="")
     return NamedAgent(name, make_agent(config, loaded, eval_temperature(config)), run_config)
 
 
 def _run_config(path: Path) -> RunConfig | None:
     """The configuration of the run that `path` is, or is a checkpoint of."""
-    of_checkpoint = path.parents[1] if is_checkpoint_path(path) else path
-    for file in (path / CONFIG, of_checkpoint / CONFIG):
-        if file.is_file():
-            try:
-                return validate(yaml.safe_load(file.read_text(encoding="utf-8")), source=str(file))
-            except yaml.YAMLError as error:
-                raise ConfigError(f"{file} is not YAML") from error
-    return None
+    path = path.absolute()
+    run_dir = path.parents[1] if is_checkpoint_path(path) else path
+    if not (run_dir / CHECKPOINTS).is_dir() or not (run_dir / CONFIG).exists():
+        return None  # a model's directory may hold a config.yaml of its own
+    return load_run_config(run_dir / CONFIG)
 
 
 def evaluate_agent(

@@ -1,9 +1,10 @@
-"""Values on the command line: `--key.sub value`, in YAML."""
+"""YAML: of a file, and of values on the command line, `--key.sub value`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,6 +28,28 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str) -> Any:
     """YAML to Python values."""
     return yaml.load(text, _Loader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a file.
+
+    Raises `ConfigError` in one line, naming the file, and the line where there is one.
+    """
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}{where} is not YAML: {problem}") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; a date that there is not
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold keys and values, not a {type(values).__name__}")
+    return {str(key): value for key, value in values.items()}
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from agentgym.agents.run_files import (
     list_step_files,
     list_tracker_files,
 )
-from agentgym.config import RunConfig, load_config
+from agentgym.config import RunConfig, load_run_config
 from agentgym.overrides import ConfigError
 from agentgym.trainers.checkpoint import remove_checkpoint
 
@@ -41,23 +41,15 @@ class RunDirectory:
     def prepare(cls, config: RunConfig, name: str) -> tuple[RunDirectory, Path | None]:
         """The directory of a new or resumed run, and the checkpoint to resume from.
 
-        Raises `ConfigError` when a run is there already, or no checkpoint is where one should be resumed.
+        Raises `ConfigError` when a run, or something else, is there already, and when no checkpoint is where one
+        should be resumed.
         """
-        resume = config.resume_from_checkpoint
-        if isinstance(resume, str):
-            checkpoint = Path(resume)
-            if not is_checkpoint_path(checkpoint) or not checkpoint.is_dir():
-                raise ConfigError(f"resume_from_checkpoint: {resume} is not a checkpoint of a run directory")
-            if config.output_dir and Path(config.output_dir).resolve() != checkpoint.parents[1].resolve():
-                raise ConfigError(f"resume_from_checkpoint: {resume} is not in output_dir {config.output_dir}")
-            return cls(checkpoint.parents[1]), checkpoint
-        if resume:
-            if config.output_dir is None:
-                raise ConfigError("resume_from_checkpoint: true needs output_dir, the run to go on with")
-            checkpoints = list_checkpoints(Path(config.output_dir))
-            if not checkpoints:
-                raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
-            return cls(Path(config.output_dir)), checkpoints[-1]
+        if config.resume_from_checkpoint:
+            checkpoint = _checkpoint_to_resume(config)
+            directory = cls(checkpoint.parents[1])
+            if (directory.path / CONFIG).exists():
+                load_run_config(directory.path / CONFIG)  # it will be replaced: not if it is another's
+            return directory, checkpoint
         path = Path(config.output_dir or f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}")
         directory = cls(path)
         if taken := [name for name in NAMES if (path / name).exists()]:
@@ -76,7 +68,7 @@ class RunDirectory:
     def is_run(self) -> bool:
         """Whether this is provably a run: it holds a whole configuration and metrics that can be read as ours."""
         try:
-            load_config(self.path / CONFIG)
+            load_run_config(self.path / CONFIG)
             return (self.path / METRICS).is_file() and all("step" in row for row in self.metrics())
         except (ValueError, TypeError, OSError):
             return False
@@ -134,6 +126,24 @@ class RunDirectory:
         results = [result for result in self.evaluations() if result["stage"] != stage]
         results.append({"stage": stage, "step": step, **evaluation.to_dict()})
         write_evaluations(self.path / EVALUATIONS, results)
+
+
+def _checkpoint_to_resume(config: RunConfig) -> Path:
+    """The checkpoint that `config` names, or the last one of the run. Raises `ConfigError` if it is not there."""
+    resume = config.resume_from_checkpoint
+    if isinstance(resume, str):
+        checkpoint = Path(resume)
+        if not is_checkpoint_path(checkpoint) or not checkpoint.is_dir():
+            raise ConfigError(f"resume_from_checkpoint: {resume} is not a checkpoint of a run directory")
+        if config.output_dir and Path(config.output_dir).resolve() != checkpoint.parents[1].resolve():
+            raise ConfigError(f"resume_from_checkpoint: {resume} is not in output_dir {config.output_dir}")
+        return checkpoint
+    if config.output_dir is None:
+        raise ConfigError("resume_from_checkpoint: true needs output_dir, the run to go on with")
+    checkpoints = list_checkpoints(Path(config.output_dir))
+    if not checkpoints:
+        raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
+    return checkpoints[-1]
 
 
 def write_evaluations(path: Path, results: list[dict[str, Any]]) -> None:

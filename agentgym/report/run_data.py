@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from agentgym.agents.evaluation import Evaluation
 from agentgym.agents.run_files import CONFIG, EVALUATIONS, METRICS, list_trajectories
 from agentgym.agents.trajectory import Trajectory, read_trajectories
+from agentgym.overrides import read_yaml
 from agentgym.trainers.arrays import FloatArray
 
 
@@ -130,17 +130,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    with _naming(path):
-        text = path.read_text(encoding="utf-8")
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path}: expected keys and values, not {config!r:.80}")
-    return {str(key): value for key, value in config.items()}
+    config = read_yaml(path)
+    if "env_id" not in config:
+        raise ValueError(f"{path} is not the configuration of a run: it names no environment (env_id)")
+    return config
 
 
 def _read_metrics(path: Path) -> Metrics:

@@ -117,6 +117,17 @@ def test_a_run_is_not_overwritten_unawares(train, finished):
     assert files(finished) == before
 
 
+@pytest.mark.parametrize("content", ["database: mysql\nport: 3306\n", "a: [1\nb: 2\n", "- 1\n", "when: 2025-13-45\n"])
+def test_a_run_s_configuration_that_is_none(train, finished, tmp_path, content):
+    run = Path(shutil.copytree(finished, tmp_path / "copy"))
+    (run / "config.yaml").write_text(content)
+    before = files(run)
+    assert f"{run / 'config.yaml'}" in train({}, "--output_dir", run, "--resume_from_checkpoint", "true")
+    for agent in (run, run / "checkpoints" / "step-000001"):
+        assert f"{run / 'config.yaml'}" in refused("eval", "--env", SETTINGS["env_id"], "--agent", agent)
+    assert files(run) == before
+
+
 def test_output_directories_that_cannot_be(train, tmp_path):
     (tmp_path / "file").write_text("")
     assert f"{tmp_path / 'file'} is not a directory" in train({}, "--output_dir", tmp_path / "file" / "run")

@@ -16,7 +16,7 @@ from agentgym.credit_tables import families
 from agentgym.trainers.credit import Credit, credit, registry, schemes
 from agentgym.trainers.losses import losses
 
-GIGPO_CASES = sorted((Path(__file__).parent / "golden" / "gigpo").glob("case_*.json"))
+GIGPO_CASES = sorted((Path(__file__).parents[1] / "golden" / "gigpo").glob("case_*.json"))
 
 
 def write(path: Path, content: object) -> Path:

@@ -370,10 +370,11 @@ def test_the_same_run_gives_the_same_bytes(run_dir: Path, html: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("config.yaml", None, "config.yaml: No such file or directory"),
-        ("config.yaml", "a: [1\nb: 2\n", "config.yaml, line 2: not YAML"),
-        ("config.yaml", "- a\n", "config.yaml: expected keys and values"),
-        ("config.yaml", b"\xff\xfe", "config.yaml: not UTF-8 text"),
+        ("config.yaml", None, r"cannot read the configuration .*config\.yaml: No such file or directory"),
+        ("config.yaml", "a: [1\nb: 2\n", r"config\.yaml, line 2 is not YAML"),
+        ("config.yaml", "- a\n", r"config\.yaml must hold keys and values, not a list"),
+        ("config.yaml", b"\xff\xfe", r"cannot read the configuration .*config\.yaml: it is not UTF-8 text"),
+        ("config.yaml", "database: mysql\n", r"config\.yaml is not the configuration of a run"),
         ("metrics.jsonl", '{"step": 1}\n{"step": \n', "metrics.jsonl, line 2: not JSON"),
         ("metrics.jsonl", "[1]\n", "metrics.jsonl, line 1: expected an object"),
         ("metrics.jsonl", '{"reward": 1}\n', "metrics.jsonl, line 1: 'step' is missing"),
