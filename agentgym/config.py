@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationError
 
+from agentgym.agents.run_files import CONFIG, METRICS
 from agentgym.overrides import ConfigError, parse_overrides, read_yaml
 from agentgym.trainers.config import TrainerConfig
 
@@ -69,13 +71,24 @@ class RunConfig(TrainerConfig):
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply overrides such as `["--credit_kwargs.gamma", "0.9"]`.
 
+    The file that a run keeps stands for that run: its `output_dir` is where it lies.
+
     Raises `ConfigError`: a file that is missing or not YAML, a key that does not exist (with near matches),
     a value of the wrong type, an override without a value.
     """
     values = read_yaml(path)
+    if path.name == CONFIG and (path.parent / METRICS).is_file():
+        values["output_dir"] = str(path.parent)
     for key, value in parse_overrides(overrides).items():
         _set(values, key, value)
     return validate(values, source=str(path))
+
+
+def command_line(words: Sequence[str], *, processes: int) -> str:
+    """The command that trains with these words in so many processes, as a shell takes it."""
+    if processes == 1:
+        return f"agentgym train {shlex.join(words)}"
+    return f"accelerate launch --num_processes {processes} -m agentgym.train {shlex.join(words)}"
 
 
 def load_run_config(path: Path) -> RunConfig:

@@ -83,7 +83,9 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self._forget_after(finished_steps)
         # The configuration last: with the metrics it is what tells a run from other folders.
-        _replace(self.path / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        of_the_call = {"overwrite_output_dir": False, "resume_from_checkpoint": False}
+        values = config.model_dump(mode="json") | of_the_call
+        _replace(self.path / CONFIG, yaml.safe_dump(values, sort_keys=False))
 
     def _forget_after(self, finished_steps: int) -> None:
         """Remove what later steps left: they are done again, or never."""

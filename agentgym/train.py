@@ -6,14 +6,11 @@ Evaluates on held-out tasks, trains, evaluates again on the same tasks, and writ
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar, cast
 
 import torch
@@ -27,24 +24,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agentgym.agents.evaluation import evaluate, panel_specs
 from agentgym.agents.models import adapter_merged, pinned_model
 from agentgym.agents.rollout import play
-from agentgym.agents.run_files import TRACKER
+from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
-from agentgym.config import RunConfig, load_config, try_environment
+from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.envs.told import look_at
-from agentgym.processes import processes_to_start, run_processes
+from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.report import write_report
 from agentgym.run_directory import RunDirectory
+from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_step
 from agentgym.tables import evaluation_tables
 from agentgym.trainers.checkpoint import CheckpointError
 from agentgym.trainers.parts import NotFiniteError
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.rollouts import NothingPlayedError
-from agentgym.trainers.trainer import Trainer
 
 T = TypeVar("T")
 
 INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
+"""The exit status of a run that was told to stop: after Ctrl-C as shells have it, after SIGTERM too."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0].startswith("-"):
         console.print("usage: agentgym train CONFIG [--key value …]", markup=False)
         return 2
+    if not _is_launcher_followed(console):
+        return 2
+    try:
+        with interruptible():
+            return _train(words, console)
+    except KeyboardInterrupt:
+        if is_first():
+            console.print("interrupted")
+        return INTERRUPTED
+
+
+def _train(words: Sequence[str], console: Console) -> int:
     try:
         run = TrainingRun(load_config(Path(words[0]), words[1:]), name=Path(words[0]).stem)
     except (ValueError, OSError) as error:  # every fault of the call, from whatever floor, is one
@@ -65,13 +74,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say_error(console, error)
         return 1
     except KeyboardInterrupt:
-        console.print("interrupted")
-        return INTERRUPTED
+        if list_checkpoints(run.directory.path):
+            run.console.print(f"go on with: {run.command_to_go_on()}", soft_wrap=True)
+        raise
+
+
+def _is_launcher_followed(console: Console) -> bool:
+    try:
+        check_launcher()
+    except ValueError as error:
+        if is_first():
+            _print_error(console, error)
+        return False
+    return True
+
+
+def _print_error(console: Console, error: Exception) -> None:
+    console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_error(console: Console, error: Exception) -> None:
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
-        console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        _print_error(console, error)
 
 
 class TrainingRun:
@@ -145,7 +169,7 @@ class TrainingRun:
         def show_phase(name: str, done: int, of: int) -> None:
             progress.update(phase, description=f"  {name}", completed=done, total=of)
 
-        with _stop_on_interrupt(trainer, self.console):
+        with stopping_after_the_step(trainer, self.console):
             for metrics in trainer.train(show_phase):
                 if self.is_main:
                     self.directory.add_metrics(metrics)
@@ -187,12 +211,15 @@ class TrainingRun:
             Console().print(*evaluation_tables(results, label="stage"))
         if not finished:
             self.console.print(
-                f"stopped after step {self.trainer.step}; go on with "
-                f"--output_dir {self.directory.path} --resume_from_checkpoint true",
-                soft_wrap=True,
+                f"stopped after step {self.trainer.step}; go on with: {self.command_to_go_on()}", soft_wrap=True
             )
         self.console.print(f"run directory: {self.directory.path}", soft_wrap=True)
         self.console.print(f"report:        {report}", soft_wrap=True)
+
+    def command_to_go_on(self) -> str:
+        """The command that goes on with the run from its last checkpoint."""
+        words = [str(self.directory.path / CONFIG), "--resume_from_checkpoint", "true"]
+        return command_line(words, processes=self.accelerator.num_processes)
 
 
 def _as_main_process(decide: Callable[[], T]) -> T:
@@ -209,23 +236,6 @@ def _as_main_process(decide: Callable[[], T]) -> T:
     return cast("T", outcome[0])
 
 
-@contextmanager
-def _stop_on_interrupt(trainer: Trainer, console: Console) -> Iterator[None]:
-    """Within, the first Ctrl-C lets the step end and saves; the second interrupts at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if trainer.stop_requested:
-            raise KeyboardInterrupt
-        trainer.stop_requested = True
-        console.print("stopping after this step; Ctrl-C again to stop at once")
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def quieten_libraries() -> None:
     """Leave standard error to our own messages and progress bars."""
     transformers.utils.logging.set_verbosity_error()
@@ -240,5 +250,9 @@ def _flat(config: RunConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    stop_when_gone(started_by.pid if (started_by := launcher()) else None)
     count = processes_to_start()
-    sys.exit(main() if count == 1 else run_processes(count, "agentgym.train", sys.argv[1:]))
+    if count == 1:
+        sys.exit(main())
+    followed = _is_launcher_followed(Console(stderr=True))  # this process alone can see all that was asked for
+    sys.exit(run_processes(count, "agentgym.train", sys.argv[1:]) if followed else 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agentgym.agents.run_files import CONFIG, REPORT
+from agentgym.config import command_line
 from agentgym.report import charts, curves, formatting, health, viewer
 from agentgym.report.comparison import comparisons
 from agentgym.report.credited import CreditedStep, credited_step
@@ -192,6 +192,4 @@ def command(run: RunData) -> str:
     for key in ("overwrite_output_dir", "resume_from_checkpoint"):
         if run.config.get(key):
             words += [f"--{key}", "false"]
-    if run.n_processes == 1:
-        return f"agentgym train {shlex.join(words)}"
-    return f"accelerate launch --num_processes {run.n_processes} -m agentgym.train {shlex.join(words)}"
+    return command_line(words, processes=run.n_processes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -45,11 +46,15 @@ def uninterrupted(config, tmp_path_factory) -> Path:
     return run_dir
 
 
-def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> int:
-    """Start a run, send it a signal while it is in a step after its second checkpoint; return its exit status."""
+def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> tuple[int, str]:
+    """Start a run, send it a signal while it is in a step after its second checkpoint.
+
+    Returns its exit status and what it said on standard error.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "agentgym.train", str(config), "--output_dir", str(run_dir)],
         stderr=subprocess.PIPE,
+        text=True,
     )
     begun = run_dir / "trajectories" / "step-000005.process-0.jsonl"
     deadline = time.monotonic() + 120
@@ -57,9 +62,9 @@ def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> int:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
     assert not (run_dir / "checkpoints" / f"step-{STEPS:06d}").exists()
-    return process.returncode
+    return process.returncode, said
 
 
 def metrics(run_dir: Path) -> list[dict[str, float]]:
@@ -82,21 +87,25 @@ def assert_same_run(run_dir: Path, expected: Path) -> None:
 
 def test_kill_and_resume(config, uninterrupted, tmp_path):
     run_dir = tmp_path / "killed"
-    assert stop_a_run(config, run_dir, signal.SIGKILL) == -signal.SIGKILL
+    assert stop_a_run(config, run_dir, signal.SIGKILL)[0] == -signal.SIGKILL
     with (run_dir / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "rew')  # as a kill in the middle of a line leaves it
     assert main([str(config), "--output_dir", str(run_dir), "--resume_from_checkpoint", "true"]) == 0
     assert_same_run(run_dir, uninterrupted)
 
 
-def test_interrupt_saves_and_can_be_resumed(config, uninterrupted, tmp_path, capfd):
-    run_dir = tmp_path / "interrupted"
-    assert stop_a_run(config, run_dir, signal.SIGINT) == 130
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_saves_and_says_how_to_go_on(config, uninterrupted, tmp_path, number):
+    run_dir = tmp_path / "a run"
+    status, said = stop_a_run(config, run_dir, number)
+    assert status == 130
     saved = max(path.name for path in (run_dir / "checkpoints").iterdir())
     assert saved == f"step-{len(metrics(run_dir)):06d}"
     assert (run_dir / "report.html").exists()
-    last = str(run_dir / "checkpoints" / saved)
-    assert main([str(config), "--resume_from_checkpoint", last]) == 0
+    (hint,) = [line for line in said.splitlines() if "go on with: " in line]
+    command = shlex.split(hint.partition("go on with: ")[2])
+    assert command[:2] == ["agentgym", "train"]
+    assert main(command[2:]) == 0
     assert_same_run(run_dir, uninterrupted)
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from agentgym.agents import run_files
-from agentgym.config import RunConfig
+from agentgym.config import RunConfig, load_config
 from agentgym.overrides import ConfigError
 from agentgym.run_directory import RunDirectory
 
@@ -60,6 +60,18 @@ def test_overwriting_deletes_the_files_of_the_run_and_nothing_else(run):
     assert files(run) == {*NOTES, "config.yaml", "metrics.jsonl"}
     assert list(directory.metrics()) == []
     assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == 7
+
+
+def test_the_configuration_of_a_run_stands_for_that_run(run):
+    """Wherever it lies by now, and whatever the call that made it was allowed to do."""
+    moved = run.rename(run.with_name("moved"))
+    directory = RunDirectory(moved)
+    directory.begin(config(run, overwrite_output_dir=True), finished_steps=4)
+    kept = load_config(moved / "config.yaml")
+    assert (kept.output_dir, kept.overwrite_output_dir) == (str(moved), False)
+    resumed = load_config(moved / "config.yaml", ["--resume_from_checkpoint", "true"])
+    assert RunDirectory.prepare(resumed, "name")[1] == moved / "checkpoints" / "step-000004"
+    assert load_config(moved / "config.yaml", ["--output_dir", "other"]).output_dir == "other"
 
 
 RECIPE = "env_id: agentgym/Sokoban-v0\n"
