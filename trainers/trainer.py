@@ -68,7 +68,8 @@ class Trainer:
         Raises `NothingPlayedError` and `NotFiniteError` in one line where a step cannot be made; what the last
         checkpoint holds is whole.
         """
-        while self.step < self.max_steps and not self.stop_requested:
+        stopping = False
+        while self.step < self.max_steps and not stopping:
             clock = PhaseClock()
             with clock.phase("rollout"):
                 collected = self.rollouts.next(self.step, on_progress)
@@ -79,17 +80,18 @@ class Trainer:
             with clock.phase("update"):
                 facts |= self._update(experience, on_progress)
             self.step += 1
-            everyone = self.processes.gather((episode_rows(collected.played), self.stop_requested))
-            self.stop_requested = any(stop for _, stop in everyone)
+            everyone = self.processes.gather(episode_rows(collected.played))
             yield {
                 "step": self.step,
-                **of_episodes([row for rows, _ in everyone for row in rows]),
+                **of_episodes([row for rows in everyone for row in rows]),
                 **facts,
                 "learning_rate": self.learner.learning_rate,
                 **{f"time/{phase}": value for phase, value in clock.seconds.items()},
                 "step_time": sum(clock.seconds.values()),
             }
-            if self.checkpoints.is_due(self.step) or self.stop_requested or self.step == self.max_steps:
+            stopping = any(self.processes.gather(self.stop_requested))  # one that comes now is for the next step
+            self.stop_requested = self.stop_requested or stopping
+            if self.checkpoints.is_due(self.step) or stopping or self.step == self.max_steps:
                 self.save()
 
     def annotate(self, experience: Experience, clock: PhaseClock) -> tuple[Experience, dict[str, float]]:

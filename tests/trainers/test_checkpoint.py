@@ -59,6 +59,21 @@ def test_saving_asks_nobody_on_the_network(finished, monkeypatch):
     finished.resume(list_checkpoints(finished.records.run_dir)[-1])
 
 
+def test_a_stop_that_the_other_processes_have_not_heard_of_is_for_the_next_step(cloned_model, tmp_path, monkeypatch):
+    """Else one process would save and end, and the others wait for it for ever."""
+    trainer = make_trainer(cloned_model, tmp_path, max_steps=5, save_steps=9)
+    gather = trainer.processes.gather
+
+    def gather_and_then_be_told(value):
+        values = gather(value)
+        trainer.stop_requested = trainer.stop_requested or value is False
+        return values
+
+    monkeypatch.setattr(trainer.processes, "gather", gather_and_then_be_told)
+    assert [row["step"] for row in trainer.train()] == [1, 2]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-000002"]
+
+
 def test_only_the_last_ones_are_kept(cloned_model, tmp_path):
     trainer = make_trainer(cloned_model, tmp_path, max_steps=3, save_steps=1, save_total_limit=2)
     list(trainer.train())
