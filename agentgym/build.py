@@ -14,6 +14,7 @@ from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
 from agentgym.config import RunConfig
 from agentgym.envs import TextEnv, make
+from agentgym.envs.names import named
 from agentgym.envs.told import Told, look_at
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
@@ -22,7 +23,7 @@ from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
-from agentgym.trainers.registry import check_parameters, named
+from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.rollouts import GROUP_FILTERS, Rollouts
 from agentgym.trainers.signals.plan import Planned, plan_signals
 from agentgym.trainers.signals.signal import Resources
@@ -68,10 +69,11 @@ def eval_temperature(config: RunConfig) -> float:
 def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple[Objective, list[Planned]]:
     """What is minimised and which signals have to work, checked before a model is loaded.
 
-    Raises `ValueError` in one line for a credit scheme, a loss, a signal or a parameter that does not exist, a scheme
-    that needs what training does not provide, groups of one for a scheme that compares siblings, and fewer groups
-    than processes.
+    Raises `ValueError` in one line for a credit scheme, a loss, a signal, a response format or a parameter that does
+    not exist, a scheme that needs what training does not provide, groups of one for a scheme that compares siblings,
+    and fewer groups than processes.
     """
+    get_format(config.format)
     scheme = get_scheme(config.credit)
     scheme.check_parameters(config.credit_kwargs)
     if scheme.requires_groups and config.group_size < 2:

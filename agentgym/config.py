@@ -39,8 +39,9 @@ class RunConfig(TrainerConfig):
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     lora_target_modules: str | list[str] = "all-linear"
 
-    format: Literal["plain", "think"] = "plain"
-    """What a response looks like: the action alone, or thinking and then the action in tags."""
+    format: str = "plain"
+    """What a response looks like: "plain" (the action alone), "think" (thinking, then the action in tags), "hiper"
+    (switch, sub-goal and action in tags), or "my_module:my_format"."""
     window: int | None = Field(None, ge=0)
     """Past turns in the prompt; null shows the whole dialogue."""
     show_admissible_actions: bool = False

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agentgym.agents.rollout import GroupError, check_groups
-from agentgym.agents.trajectory import StopReason, Trajectory, read_trajectories
+from agentgym.agents.trajectory import SUFFIXES, Trajectory, read_trajectories
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.batch_json import flag, number
@@ -50,7 +50,7 @@ class Comparison:
 def credit_file(scheme: str, path: Path, params: Mapping[str, object]) -> dict[str, Any]:
     """Compute the credit for the trajectories of a file.
 
-    A file that ends in `.jsonl` is one of our trajectory files. Any other is JSON:
+    A file that ends in `.jsonl` or `.jsonl.gz` is one of our trajectory files. Any other is JSON:
     `{"params": {…}, "trajectories": [{"group": …, "turns": [{"obs": …, "reward": …, "valid": …}]}]}`, of
     which `params` may be missing; the golden cases' form, with `"input": {"trajectories": …}`, is read too.
 
@@ -111,7 +111,7 @@ def read_file(path: Path) -> TrajectoryFile:
     try:
         if path.is_file() and not path.stat().st_size:
             raise ValueError("the file is empty")
-        return _read_trajectory_file(path) if path.suffix == ".jsonl" else _read_json(path)
+        return _read_trajectory_file(path) if path.name.endswith(SUFFIXES) else _read_json(path)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except RecursionError:
@@ -127,7 +127,7 @@ def _read_trajectory_file(path: Path) -> TrajectoryFile:
     trajectories = list(read_trajectories(path))
     for i, trajectory in enumerate(trajectories):
         _check_turns(trajectory, f"trajectory {i}")
-    excluded = [trajectory.stop_reason is StopReason.ENV_ERROR for trajectory in trajectories]
+    excluded = [not trajectory.counts for trajectory in trajectories]
     kept = [trajectory for trajectory, out in zip(trajectories, excluded, strict=True) if not out]
     try:
         check_groups(kept, group_size=None)
@@ -151,7 +151,7 @@ def _read_json(path: Path) -> TrajectoryFile:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: the byte at {error.start} is {error.object[error.start]:#04x}") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error} (the name of a trajectory file ends in .jsonl)") from None
+        raise ValueError(f"not JSON: {error} (the name of a trajectory file ends in .jsonl or .jsonl.gz)") from None
     source = data.get("input", data) if isinstance(data, dict) else data
     if not isinstance(source, dict) or "trajectories" not in source:
         raise ValueError('expected an object with the key "trajectories"')

@@ -37,9 +37,13 @@ class Decision:
 
     action: str
     response: str = ""
+    continues: bool = False
     prompt_ids: list[int] = field(default_factory=list)
     response_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    policy_step: int = 0
     stop_reason: StopReason | None = None
     error: Exception | None = None
     """What the environment raised when it was asked for its plan: a failure of its own, as in a step."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateError
 
+from agentgym.agents.trajectory import Turn, tokens_through
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from agentgym.agents.trajectory import Turn
 
 #: For tokenizers without a chat template (base models). A prompt does not end with a blank: in most
 #: vocabularies words begin with theirs.
@@ -150,14 +150,14 @@ class Context:
         if self.window is None:
             if not turns:
                 return list(pieces.opening(present))
-            return [*turns[-1].prompt_ids, *_response(pieces, turns[-1], present, end_of_turn_id)]
+            return [*tokens_through(turns), *_following(pieces, turns[-1], present, end_of_turn_id)]
         shown = turns[len(turns) - min(self.window, len(turns)) :]
         observations = [*(turn.observation for turn in shown), present]
         if len(shown) < len(turns) and info.get("task"):
             observations[0] = f"{info['task']}\n\n{observations[0]}"
         ids = list(pieces.opening(observations[0]))
         for turn, following in zip(shown, observations[1:], strict=True):
-            ids += _response(pieces, turn, following, end_of_turn_id)
+            ids += [*turn.response_ids, *_following(pieces, turn, following, end_of_turn_id)]
         return ids
 
     def _present(self, observation: str, info: Mapping[str, Any]) -> str:
@@ -165,7 +165,7 @@ class Context:
         return "\n".join([observation, "", "Admissible actions:", *admissible]) if admissible else observation
 
 
-def _response(pieces: ChatPieces, turn: Turn, following: str, end_of_turn_id: int | None) -> list[int]:
-    """A turn's response as it was sampled, and what follows it up to the next."""
+def _following(pieces: ChatPieces, turn: Turn, following: str, end_of_turn_id: int | None) -> tuple[int, ...]:
+    """What comes between a turn's response, as it was sampled, and the next."""
     closed = bool(turn.response_ids) and turn.response_ids[-1] == end_of_turn_id
-    return [*turn.response_ids, *pieces.continuation(following, closed)]
+    return pieces.continuation(following, closed)

@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean
 from typing import Any
 
 from agentgym.agents.rollout import EpisodeSpec
-from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.agents.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def evaluate(
     seed: int,
 ) -> Evaluation:
     """Sum up the episodes of a panel. Raises `ValueError` when not one of them could be played."""
-    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+    played = [t for t in trajectories if t.counts]
     if not played:
         reason = trajectories[0].error if trajectories else "the panel is empty"
         raise ValueError(f"{env}: not one of {len(trajectories)} episodes could be played ({reason})")

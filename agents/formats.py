@@ -1,51 +1,151 @@
-"""What a response looks like, and how the action is read from it."""
+"""Response formats: what a response looks like, and what is read from it.
+
+A format of one's own is any object with the members of `Format`; the configuration names it `my_module:my_format`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agentgym.envs.names import named
 
 
-@dataclass(frozen=True)
-class Format:
-    """A response format.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a format reads from a response."""
 
-    `instructions` is added to the system prompt. `parse` takes a decoded response and returns the action
-    for the environment; a response without one gives "", which the environment answers as invalid.
-    `response_form` is the other way round: a shortest response that gives `{action}`.
-    """
+    action: str
+    """For the environment; "" where there is none, which the environment answers as invalid."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """What the response says besides the action, by name: `{"switch": "KEEP", "subgoal": "find a mug"}`."""
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Where in the response which part lies, marks included: its first character and the one after its last. Where
+    two overlap the later one in this order counts."""
+    fault: str = ""
+    """What is wrong with the response's form, in words; "" where nothing is."""
+
+
+class Format(Protocol):
+    """A response format."""
 
     name: str
     instructions: str
-    parse: Callable[[str], str]
-    response_form: str
+    """Added to the system prompt."""
+    reads: tuple[str, ...]
+    """The names of the parts that it can give: those of `Parsed.parts` and of `Parsed.spans`."""
+
+    def parse(self, response: str) -> Parsed:
+        """Read a decoded response, whatever is in it."""
+        ...
+
+    def write(self, action: str, **parts: str) -> str:
+        """A shortest response that gives this action: for demonstrations and forced answers."""
+        ...
 
 
-#: With no further mark inside: thinking may have left one open. Forbidding them also keeps the search linear.
-_ACTION = re.compile(r"<action>((?:(?!</?action>).)*)</action>", re.DOTALL)
+def _element(tag: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """A pair of tags and what is between them, with no further such tag inside: thinking may have left one open.
+
+    Forbidding them also keeps the search linear.
+    """
+    return re.compile(rf"<{tag}>((?:(?!</?{tag}>).)*)</{tag}>", re.DOTALL | flags)
 
 
-def _tagged_action(response: str) -> str:
-    """The content of the last `<action>` element: earlier ones may be part of the thinking."""
-    actions = _ACTION.findall(response)
-    return actions[-1].strip() if actions else ""
+_ACTION = _element("action")
 
 
-FORMATS = {
-    "plain": Format("plain", "", str.strip, "{action}"),
-    "think": Format(
-        "think",
-        "First think step by step inside <think> </think>. Then give exactly one action inside <action> </action>.",
-        _tagged_action,
-        # The thought is the one that IGPO's official code puts before a forced answer.
-        "<think>Now there's enough information to answer.</think><action>{action}</action>",
-    ),
-}
+@dataclass(frozen=True)
+class Plain:
+    """The response is the action."""
+
+    name: str = "plain"
+    instructions: str = ""
+    reads: tuple[str, ...] = ()
+
+    def parse(self, response: str) -> Parsed:
+        """See `Format.parse`."""
+        action = response.strip()
+        return Parsed(action, fault="" if action else "the response is empty")
+
+    def write(self, action: str, **parts: str) -> str:
+        """See `Format.write`."""
+        return action
+
+
+@dataclass(frozen=True)
+class Think:
+    """Thinking, and then the action in tags: the last complete ones, for earlier ones may be part of the thinking."""
+
+    name: str = "think"
+    instructions: str = (
+        "First think step by step inside <think> </think>. Then give exactly one action inside <action> </action>."
+    )
+    reads: tuple[str, ...] = ("think", "action")
+
+    def parse(self, response: str) -> Parsed:
+        """See `Format.parse`."""
+        spans = {}
+        if thought := re.match(r"\s*(<think>.*</think>)", response, re.DOTALL):
+            spans["think"] = thought.span(1)
+        actions = list(_ACTION.finditer(response))
+        if not actions:
+            return Parsed("", spans=spans, fault="no <action>…</action>")
+        action = actions[-1][1].strip()
+        return Parsed(action, spans=spans | {"action": actions[-1].span()}, fault="" if action else "an empty action")
+
+    def write(self, action: str, **parts: str) -> str:
+        """See `Format.write`. The thought is the one that IGPO's official code puts before a forced answer."""
+        thought = parts.get("think", "Now there's enough information to answer.")
+        return f"<think>{thought}</think><action>{action}</action>"
+
+
+@dataclass(frozen=True)
+class Hiper:
+    """HiPER's (arXiv:2602.16165): whether to go on with the present sub-goal, the sub-goal, the action.
+
+    The first pair of tags of each kind counts, as in the official code's trainer. What is missing or wrong is a fault,
+    and never an end: without a switch the sub-goal is kept, and a response without an action is action tokens
+    throughout, but for the parts that it does have.
+    """
+
+    name: str = "hiper"
+    instructions: str = (
+        "Answer with exactly three things and nothing else: <switch>KEEP</switch> to go on with your present sub-goal "
+        "or <switch>SWITCH</switch> to choose a new one; <subgoal> </subgoal> with the sub-goal, word for word the "
+        "present one if you keep it; and <action> </action> with exactly one action."
+    )
+    reads: tuple[str, ...] = ("switch", "subgoal", "action")
+
+    def parse(self, response: str) -> Parsed:
+        """See `Format.parse`."""
+        found = {part: match for part in self.reads if (match := _TAGGED[part].search(response))}
+        texts = {part: match[1].strip() for part, match in found.items()}
+        if "switch" in texts:
+            texts["switch"] = texts["switch"].upper()
+        faults = [f"no <{part}>…</{part}>" for part in self.reads if not texts.get(part)]
+        if texts.get("switch") not in (None, "", "KEEP", "SWITCH"):
+            faults.append(f"the switch is {texts['switch']!r:.40}, not KEEP or SWITCH")
+        spans = {part: match.span() for part, match in found.items()}
+        if "action" not in spans:
+            spans = {"action": (0, len(response)), **spans}
+        return Parsed(texts.pop("action", ""), texts, spans, "; ".join(faults))
+
+    def write(self, action: str, **parts: str) -> str:
+        """See `Format.write`. Parts are `switch` ("SWITCH" if not given) and `subgoal`."""
+        switch, subgoal = parts.get("switch", "SWITCH"), parts.get("subgoal", "")
+        return f"<switch>{switch}</switch><subgoal>{subgoal}</subgoal><action>{action}</action>"
+
+
+_TAGGED = {part: _element(part, re.IGNORECASE) for part in Hiper.reads}
+
+FORMATS: dict[str, Format] = {format.name: format for format in (Plain(), Think(), Hiper())}
+"""The built-in formats by name."""
 
 
 def get_format(name: str) -> Format:
-    """The format called `name`. Raises `ValueError` naming the known ones."""
-    if name not in FORMATS:
-        raise ValueError(f"unknown response format {name!r}: use one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+    """The format of this name, or of one's own as "module:name". Raises `ValueError` with the nearest names."""
+    found: Format = named("response format", name, FORMATS)
+    return found

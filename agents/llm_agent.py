@@ -10,7 +10,8 @@ from agentgym.agents.agent import Decision, Episode
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.engines import Engine, Sample, SamplingParams
 from agentgym.agents.formats import Format
-from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.agents.token_spans import token_spans
+from agentgym.agents.trajectory import StopReason, Trajectory, Turn, added_prompt, tokens_through
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,7 +52,7 @@ class LLMAgent:
         )
         decisions = [Decision(action="", stop_reason=StopReason.CONTEXT_OVERFLOW) for _ in episodes]
         for i, sample in zip(fitting, samples, strict=True):
-            decisions[i] = self._decide(prompts[i], sample)
+            decisions[i] = self._decide(prompts[i], episodes[i].trajectory.turns, sample)
         return decisions
 
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
@@ -61,10 +62,9 @@ class LLMAgent:
         without the observation that ends an episode ("Your answer is right."), which no agent ever sees.
         """
         turns = trajectory.turns
-        was_cut_off = trajectory.stop_reason in (StopReason.MAX_TURNS, StopReason.CONTEXT_OVERFLOW)
-        observation = trajectory.final_observation if was_cut_off else ""
+        observation = trajectory.final_observation if trajectory.truncated else ""
         last = self._prompt(rules, turns, observation, {"task": trajectory.task})
-        return [*(turn.prompt_ids for turn in turns), last]
+        return [*trajectory.prompts(), last]
 
     def _prompt(self, rules: str, turns: Sequence[Turn], observation: str, info: Mapping[str, Any]) -> list[int]:
         instructions = "\n".join(filter(None, [rules, self.format.instructions]))
@@ -73,15 +73,24 @@ class LLMAgent:
         pieces = self._pieces[instructions]
         return self.context.prompt(pieces, turns, observation, pieces.end_of_turn_id, info)
 
-    def _decide(self, prompt: list[int], sample: Sample) -> Decision:
-        response = self.tokenizer.decode(sample.ids, skip_special_tokens=True)
+    def _decide(self, prompt: list[int], turns: Sequence[Turn], sample: Sample) -> Decision:
+        response = self._decode(sample.ids)
+        parsed = self.format.parse(response)
+        continues, added = added_prompt(tokens_through(turns), prompt)
         return Decision(
-            action=self.format.parse(response),
+            action=parsed.action,
             response=response,
-            prompt_ids=prompt,
+            continues=continues,
+            prompt_ids=added,
             response_ids=sample.ids,
             logprobs=sample.logprobs,
+            parts=dict(parsed.parts),
+            spans=token_spans(self._decode, sample.ids, parsed.spans),
+            policy_step=sample.policy_step,
         )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _turn_seed(episode: Episode) -> int:

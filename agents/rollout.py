@@ -33,7 +33,12 @@ class EpisodeSpec:
     """The task: episodes of a group share it."""
     group: str
     sampling_seed: int
-    """The agent's randomness: different for every episode."""
+    """The agent's randomness: different for every episode of a group."""
+
+    @property
+    def episode(self) -> str:
+        """Names the episode among those that are played with it."""
+        return f"{self.group}/{self.sampling_seed}"
 
 
 def start_episode(env: TextEnv, spec: EpisodeSpec) -> Episode:
@@ -47,6 +52,7 @@ def start_episode(env: TextEnv, spec: EpisodeSpec) -> Episode:
         info["task_type"],
         task=info.get("task", ""),
         answers=list(info.get("answers", ())),
+        episode=spec.episode,
     )
     return Episode(env, trajectory, observation, info, spec.sampling_seed)
 
@@ -138,7 +144,6 @@ class _Waves:
         self.idle.append(episode.env)
         trajectory = episode.trajectory
         trajectory.stop_reason = stop_reason
-        trajectory.success = stop_reason is StopReason.SUCCESS
         score = episode.info.get("score")
         trajectory.score = None if score is None else float(score)
         trajectory.final_observation = episode.observation
@@ -156,7 +161,7 @@ class _Waves:
             self.waiting.append(index)
             return
         logger.warning("%s, seed %d: %s again; the episode is excluded", spec.env_id, spec.seed, reason)
-        trajectory = Trajectory(spec.env_id, spec.seed, spec.group, task_id="", task_type="")
+        trajectory = Trajectory(spec.env_id, spec.seed, spec.group, task_id="", task_type="", episode=spec.episode)
         trajectory.stop_reason = StopReason.ENV_ERROR
         trajectory.error = reason
         self._record(index, trajectory)
@@ -178,9 +183,13 @@ def play_turn(episode: Episode, decision: Decision) -> StopReason | None:
         state_key=episode.info["state_key"],
         action=decision.action,
         response=decision.response,
+        continues=decision.continues,
         prompt_ids=decision.prompt_ids,
         response_ids=decision.response_ids,
         logprobs=decision.logprobs,
+        parts=decision.parts,
+        spans=decision.spans,
+        policy_step=decision.policy_step,
     )
     episode.observation, reward, terminated, truncated, episode.info = episode.env.step(decision.action)
     turn.reward = float(reward)  # a NumPy number would not be JSON
@@ -214,7 +223,7 @@ def check_groups(trajectories: Sequence[Trajectory], group_size: int | None) -> 
     for name, members in groups.items():
         if group_size is not None and len(members) != group_size:
             raise GroupError(f"group {name!r} has {len(members)} episodes, not {group_size}")
-        played = [member for member in members if member.stop_reason is not StopReason.ENV_ERROR]
+        played = [member for member in members if member.counts]
         tasks = {member.task_id for member in played}
         if len(tasks) > 1:
             raise GroupError(f"group {name!r} mixes the tasks {', '.join(sorted(tasks))}")

@@ -42,7 +42,7 @@ def checkpoint_path(run_dir: Path, finished_steps: int) -> Path:
 
 def trajectory_path(run_dir: Path, step: int, process: int) -> Path:
     """The file of what a process played in a step, counted from 0."""
-    return run_dir / TRAJECTORIES / f"step-{step:06d}.process-{process}.jsonl"
+    return run_dir / TRAJECTORIES / f"step-{step:06d}.process-{process}.jsonl.gz"
 
 
 def credit_path(run_dir: Path, step: int, process: int) -> Path:

@@ -1,17 +1,26 @@
 """Turns and trajectories: what a rollout records, and its JSONL form.
 
-A trajectory file has one JSON object a line and is read back exactly as it was written: tokens as ids,
-floats at full precision.
+A trajectory file has one JSON object a line and is read back exactly as it was written: tokens as ids, floats at full
+precision. One whose name ends in `.gz` is compressed. A turn keeps the tokens that its prompt *adds* to the turn
+before, so that a dialogue's file grows with the dialogue and not with its square. Files of version 1, whose prompts are
+whole, are read too.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+"""How the name of a trajectory file ends."""
+_VERSION = 2
 
 
 class StopReason(StrEnum):
@@ -48,27 +57,34 @@ class Turn:
     """`info["duration"]` of this step: what the action took in seconds, where the environment tells it."""
     response: str = ""
     """The decoded response, for people. Training uses `response_ids`."""
+    continues: bool = False
+    """Whether the prompt begins with all of the turn before: its whole prompt and its response."""
     prompt_ids: list[int] = field(default_factory=list)
-    """The tokens the engine was given."""
+    """The tokens that the prompt adds to the turn before; all of them where it does not continue that."""
     response_ids: list[int] = field(default_factory=list)
     """The tokens the engine sampled, the end-of-turn token included if it was sampled."""
     logprobs: list[float] = field(default_factory=list)
     """The sampled tokens' log-probabilities under the model at the sampling temperature."""
+    parts: dict[str, str] = field(default_factory=dict)
+    """What the response's format reads from it besides the action: `{"subgoal": "find a mug"}`."""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where in `response_ids` the format's parts lie, marks included: first token and the one after the last."""
+    policy_step: int = 0
+    """Finished training steps of the policy that answered."""
 
 
 @dataclass(slots=True)
 class Trajectory:
-    """One episode, whole."""
+    """One episode as one of its seats has lived it, whole."""
 
     env_id: str
     seed: int
     group: str
-    """Episodes of one group share the task and are compared with one another."""
+    """Episodes of one group share the task and are compared with one another, seat by seat."""
     task_id: str
     task_type: str
     turns: list[Turn] = field(default_factory=list)
     stop_reason: StopReason | None = None
-    success: bool = False
     score: float | None = None
     final_observation: str = ""
     error: str | None = None
@@ -77,16 +93,44 @@ class Trajectory:
     """`info["task"]` of the first moment: what was asked, where the environment says it."""
     answers: list[str] = field(default_factory=list)
     """`info["answers"]`: the ground truth, where the environment tells it. The agent is not shown it."""
+    episode: str = ""
+    """Names the episode within its training step or evaluation: the trajectories of its seats have it in common."""
+    seat: str = ""
+    """Whose trajectory it is, in worlds with several seats."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the task was solved."""
+        return self.stop_reason is StopReason.SUCCESS
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the episode was cut off, by a limit, rather than ended."""
+        return self.stop_reason in (StopReason.MAX_TURNS, StopReason.CONTEXT_OVERFLOW)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says anything about the agent: all do but those of an environment that failed."""
+        return self.stop_reason is not StopReason.ENV_ERROR
 
     @property
     def total_reward(self) -> float:
         """The undiscounted return: the sum of the rewards of all turns."""
         return sum(turn.reward for turn in self.turns)
 
+    def prompts(self) -> list[list[int]]:
+        """The whole prompt of each turn, as the engine was given it."""
+        prompts: list[list[int]] = []
+        before: list[int] = []
+        for turn in self.turns:
+            prompts.append([*before, *turn.prompt_ids] if turn.continues else list(turn.prompt_ids))
+            before = prompts[-1] + turn.response_ids
+        return prompts
+
     def to_json(self) -> str:
         """One line of JSON."""
         # Not `dataclasses.asdict`: it copies the tokens one by one, ten times as long as all the rest takes.
-        fields = {name: getattr(self, name) for name in Trajectory.__slots__}
+        fields = {"version": _VERSION, **{name: getattr(self, name) for name in Trajectory.__slots__}}
         fields["turns"] = [{name: getattr(turn, name) for name in Turn.__slots__} for turn in self.turns]
         return json.dumps(fields, ensure_ascii=False)
 
@@ -95,26 +139,89 @@ class Trajectory:
         """The inverse of `to_json`. Raises `ValueError` for anything else than one trajectory's JSON."""
         try:
             fields: dict[str, Any] = json.loads(line)
-            fields["turns"] = [Turn(**turn) for turn in fields["turns"]]
+            version = fields.pop("version", 1)
+            if version not in (1, _VERSION):
+                raise ValueError(f"version {version!r} of the format; this agentgym reads 1 and {_VERSION}")
+            fields["turns"] = [_turn(turn) for turn in fields["turns"]]
+            if version == 1:
+                fields.pop("success", None)  # the stop reason says it
+                share_prompts(fields["turns"])
             reason = fields["stop_reason"]
             fields["stop_reason"] = None if reason is None else StopReason(reason)
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a trajectory: {error}") from error
 
 
+def tokens_through(turns: Sequence[Turn]) -> list[int]:
+    """The whole prompt of the last turn and its response; nothing without a turn."""
+    first = len(turns)
+    while first > 0:
+        first -= 1
+        if not turns[first].continues:
+            break
+    return [token for turn in turns[first:] for token in (*turn.prompt_ids, *turn.response_ids)]
+
+
+def added_prompt(before: list[int], prompt: list[int]) -> tuple[bool, list[int]]:
+    """`Turn.continues` and `Turn.prompt_ids` of a whole prompt after a turn with these tokens (`tokens_through`)."""
+    continues = bool(before) and prompt[: len(before)] == before
+    return continues, prompt[len(before) :] if continues else prompt
+
+
+def _turn(fields: dict[str, Any]) -> Turn:
+    turn = Turn(**fields)
+    turn.spans = {part: (start, end) for part, (start, end) in turn.spans.items()}
+    return turn
+
+
+def share_prompts(turns: Sequence[Turn]) -> None:
+    """Make turns that have their prompts whole, as in files of version 1, into such as tell what each prompt adds."""
+    before: list[int] = []
+    for turn in turns:
+        whole = [*turn.prompt_ids, *turn.response_ids]
+        turn.continues, turn.prompt_ids = added_prompt(before, turn.prompt_ids)
+        before = whole
+
+
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
-    """Write one trajectory a line to `path`, replacing it."""
-    # UTF-8 has no half characters (lone surrogates): Python's escape for them is also JSON's.
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(trajectory.to_json() + "\n" for trajectory in trajectories)
+    """Write one trajectory a line to `path`, replacing it; compressed if its name ends in `.gz`."""
+    with path.open("wb") as raw, _packed(raw) if path.suffix == ".gz" else raw as file:
+        for trajectory in trajectories:
+            # UTF-8 has no half characters (lone surrogates): Python's escape for them is also JSON's.
+            file.write((trajectory.to_json() + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _packed(raw: IO[bytes]) -> gzip.GzipFile:
+    """A compressed file that depends on its content alone: no name and no time in it."""
+    return gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0)
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
-    """Yield the trajectories of a JSONL file. Raises `ValueError` naming file and line."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield Trajectory.from_json(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
+    """Yield the trajectories of a file, whose name says whether it is compressed.
+
+    Raises `ValueError` naming file and line, also where the compressed data are damaged or end too early.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        number = 0
+        while True:
+            number += 1
+            with _naming(f"{path}, line {number}"):
+                line = file.readline()
+                if not line:
+                    return
+                trajectory = Trajectory.from_json(line)
+            yield trajectory
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Put the place before what is wrong there."""
+    try:
+        yield
+    except EOFError:
+        raise ValueError(f"{place}: the file ends too early, as if writing it had been broken off") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{place}: the compressed data are damaged: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error

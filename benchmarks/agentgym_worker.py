@@ -80,11 +80,12 @@ def main() -> None:
     run.begin_step()
     for metrics in trainer.train():
         run.end_step()
-        name = f"step-{int(metrics['step']) - 1:06d}.process-0.jsonl"
-        played = read_trajectories(trainer.records.run_dir / TRAJECTORIES / name)
+        name = f"step-{int(metrics['step']) - 1:06d}.process-0.jsonl.gz"
+        played = list(read_trajectories(trainer.records.run_dir / TRAJECTORIES / name))
+        prompt_lengths = [len(prompt) for trajectory in played for prompt in trajectory.prompts()]
         turns = [turn for trajectory in played for turn in trajectory.turns]
         run.add(
-            StepCounts([len(turn.prompt_ids) for turn in turns], [turn.response_ids for turn in turns]),
+            StepCounts(prompt_lengths, [turn.response_ids for turn in turns]),
             rollout_seconds=metrics["time/rollout"] + metrics["time/credit"],
             **{name: metrics[name] for name in ("loss", "grad_norm", "reward") if name in metrics},
         )

@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory, Turn
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.batch_files import load_arrays, save_arrays
 from agentgym.trainers.batch_json import distinct, offsets_of, read_dicts
 from agentgym.trainers.segments import entries
+
+_TEXTS = ("role_K", "parts.", "subgoal_T")
+_WHERE_IT_IS = (*_TEXTS, "reward_parts.", "switch_T")
+"""How the names of columns begin that a batch lacks if no turn of it happens to have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,7 @@ class TurnBatch:
         trajectory that ended in a technical error: those must be excluded, and counted, before.
         """
         for i, trajectory in enumerate(trajectories):
-            if trajectory.stop_reason is StopReason.ENV_ERROR:
+            if not trajectory.counts:
                 raise ValueError(
                     f"trajectory {i} ({trajectory.task_id}) ended in a technical error, which is no outcome: "
                     "exclude it before credit is computed"
@@ -91,7 +95,6 @@ class TurnBatch:
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]
         has_states = all(turn.state_key for turn in turns)
         has_tokens = not turns or any(turn.response_ids for turn in turns)
-        cut_off = (StopReason.MAX_TURNS, StopReason.CONTEXT_OVERFLOW)
         return cls(
             group_N=distinct(trajectory.group for trajectory in trajectories),
             turn_offsets_N=offsets_of(len(trajectory.turns) for trajectory in trajectories),
@@ -101,7 +104,7 @@ class TurnBatch:
             observation_T=[turn.observation for turn in turns],
             token_offsets_T=offsets_of(len(turn.response_ids) for turn in turns) if has_tokens else None,
             token_K=_flat_array([turn.response_ids for turn in turns], np.int64) if has_tokens else None,
-            truncated_N=np.array([t.stop_reason in cut_off for t in trajectories], dtype=np.bool_),
+            truncated_N=np.array([t.truncated for t in trajectories], dtype=np.bool_),
             columns=_recorded(trajectories, turns),
         )
 
@@ -127,8 +130,8 @@ class TurnBatch:
 
         Groups of different batches stay apart, even where they have the same task: a group is collected by
         one process. States and observations are kept where every batch has them; tokens and columns must be
-        in all batches that could have them or in none, but for parts of the reward, which are 0 where a batch
-        never saw them.
+        in all batches that could have them or in none, but for parts of rewards and responses, which are 0 or ""
+        where a batch never saw them.
         """
         if not batches:
             raise ValueError("there is no batch to concatenate")
@@ -334,9 +337,11 @@ class TurnBatch:
         """A column to be concatenated with those of other batches. Raises `ValueError` where it is missing."""
         if name in self.columns:
             return self.columns[name]
-        if self.n_turns and not name.startswith("reward_parts."):
+        if self.n_turns and not name.startswith(_WHERE_IT_IS):
             raise ValueError(f"some of the batches have the column {name!r} and some do not")
-        return np.zeros(self.axis_length(name))
+        return (
+            np.full(self.axis_length(name), "", object) if name.startswith(_TEXTS) else np.zeros(self.axis_length(name))
+        )
 
     def axis_length(self, name: str) -> int:
         """The length that an array of this name must have. Raises `ValueError` for a name that ends in no axis."""
@@ -361,7 +366,30 @@ def _recorded(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) -> dict
         columns[f"reward_parts.{part}_T"] = np.array([turn.reward_parts.get(part, 0.0) for turn in turns])
     if turns and all(turn.duration is not None for turn in turns):
         columns["duration_T"] = np.array([turn.duration for turn in turns], dtype=np.float64)
+    return columns | _recorded_parts(turns)
+
+
+def _recorded_parts(turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:
+    """The columns of what the responses' format reads from them."""
+    columns: dict[str, NDArray[Any]] = {}
+    if any(turn.spans for turn in turns):
+        columns["role_K"] = np.concatenate([_roles(turn) for turn in turns])
+    for part in sorted({part for turn in turns for part in turn.parts}):
+        said = [turn.parts.get(part, "") for turn in turns]
+        columns[f"parts.{part}_T"] = np.array(said, dtype=object)
+        if part == "subgoal":
+            columns["subgoal_T"] = columns[f"parts.{part}_T"]
+        if part == "switch":  # whatever is not KEEP: as HiPER's official code judges a malformed one
+            columns["switch_T"] = np.array([word not in ("", "KEEP") for word in said])
     return columns
+
+
+def _roles(turn: Turn) -> NDArray[np.object_]:
+    """The part of the response that each of its tokens belongs to; of several the last that names it."""
+    role_K = np.full(len(turn.response_ids), "", dtype=object)
+    for part, (start, end) in turn.spans.items():
+        role_K[start:end] = part
+    return role_K
 
 
 def _flat_array(lists: Sequence[Sequence[Any]], dtype: type[np.generic]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.arrays import IntArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.layout import Layout, lay_out
@@ -64,6 +64,6 @@ def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: boo
     Episodes that the environment failed are left out, and so, for schemes that compare siblings, is an
     episode whose siblings all failed.
     """
-    played = [t for t in trajectories if t.stop_reason is not StopReason.ENV_ERROR]
+    played = [t for t in trajectories if t.counts]
     size = Counter(t.group for t in played)
     return [t for t in played if size[t.group] > 1 or not requires_groups]

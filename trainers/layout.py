@@ -1,6 +1,6 @@
 """Trajectories as token sequences: what a model is given in training, without a model.
 
-Turns whose prompt begins with everything before it (a dialogue) share one sequence; turns with a prompt of
+Turns whose prompt continues the turn before (a dialogue) share one sequence; turns with a prompt of
 their own (a window) are sequences of their own. A sequence's last token is never a model's input, so sequences
 that differ in nothing else, frequent among siblings in a small world, are kept once: what the model computes for
 one holds for all.
@@ -95,15 +95,15 @@ def _sequences_of(trajectory: Trajectory) -> Iterator[TokenSequence]:
     ids: list[int] = []
     sampled: list[int] = []
     for number, turn in enumerate(trajectory.turns):
-        if turn.response_ids and not turn.prompt_ids:
-            raise ValueError(f"{trajectory.env_id}, seed {trajectory.seed}, turn {number}: a response without a prompt")
-        if turn.prompt_ids[: len(ids)] != ids:
+        if not turn.continues:
             if sampled:
                 yield TokenSequence(tuple(ids), tuple(sampled))
-            sampled = []
-        start = len(turn.prompt_ids)
-        ids = turn.prompt_ids + turn.response_ids
-        sampled = sampled + list(range(start, len(ids)))
+            ids, sampled = [], []
+        ids += turn.prompt_ids
+        if turn.response_ids and not ids:
+            raise ValueError(f"{trajectory.env_id}, seed {trajectory.seed}, turn {number}: a response without a prompt")
+        sampled += range(len(ids), len(ids) + len(turn.response_ids))
+        ids += turn.response_ids
     if sampled:
         yield TokenSequence(tuple(ids), tuple(sampled))
 

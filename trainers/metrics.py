@@ -62,7 +62,7 @@ def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
             t.total_reward,
             len(t.turns),
             sum(not turn.is_action_valid for turn in t.turns),
-            sum(len(turn.prompt_ids) + len(turn.response_ids) for turn in t.turns),
+            sum(map(len, t.prompts())) + sum(len(turn.response_ids) for turn in t.turns),
             sum(len(turn.response_ids) for turn in t.turns),
         )
         for t in trajectories

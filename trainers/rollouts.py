@@ -16,7 +16,7 @@ from agentgym.agents.agent import Agent
 from agentgym.agents.models import adapter_merged
 from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
 from agentgym.agents.seeds import derived_seed
-from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.tasks import Outcome, Task, Tasks
@@ -119,7 +119,7 @@ class Rollouts:
         return groups
 
     def _keeps(self, group: Sequence[Trajectory]) -> bool:
-        return self.keep is None or self.keep([t for t in group if t.stop_reason is not StopReason.ENV_ERROR])
+        return self.keep is None or self.keep([t for t in group if t.counts])
 
     def _observe(self, tasks: Sequence[Task], first: int, groups: Mapping[int, Sequence[Trajectory]]) -> None:
         """Tell the sampler what became of all tasks of a round, whoever played them."""
@@ -131,7 +131,7 @@ class Rollouts:
         own = (
             len(collected.played),
             len(collected.learned),
-            sum(t.stop_reason is StopReason.ENV_ERROR for t in collected.played),
+            sum(not t.counts for t in collected.played),
             next((t.error for t in collected.played if t.error), None),
         )
         n_played, n_learned, n_lost, errors = zip(*self.processes.gather(own), strict=True)
@@ -155,7 +155,7 @@ class Rollouts:
 
 
 def _outcome(task: Task, group: Sequence[Trajectory]) -> Outcome:
-    played = [t for t in group if t.stop_reason is not StopReason.ENV_ERROR]
+    played = [t for t in group if t.counts]
     named = played[0] if played else group[0]
     rewards, successes = [t.total_reward for t in played], [t.success for t in played]
     return Outcome(task, named.task_id, named.task_type, rewards, successes)

@@ -18,6 +18,7 @@ SIGNALS: dict[str, str] = {
     "role_K": 'what each token belongs to: "switch", "subgoal", "action", or "" for none of them',
     "position_K": "place of each token in its trajectory's whole sequence, the environment's tokens counted too",
     "past_entropy.*_T": "mean entropy of turns of the same index over the training steps so far (EPO)",
+    "parts.*_T": "what the turn's response says besides the action, by part: categories",
     # Told by the environment
     "success_N": "whether the task was solved",
     "score_N": "graded success of the episode, in [0, 1]",

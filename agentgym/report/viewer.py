@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agentgym.agents.trajectory import StopReason, Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory, Turn
 from agentgym.report.credited import Credited, CreditedStep
 from agentgym.report.formatting import clip
 
@@ -122,7 +122,7 @@ def advantage_scale(steps: Sequence[StepPanels]) -> float:
 
 def _contrast(group: Sequence[Credited]) -> tuple[int, bool, int]:
     """Groups with as many successes as failures first, then those with a spread, then those that saw most."""
-    played = [e.trajectory for e in group if e.trajectory.stop_reason is not StopReason.ENV_ERROR]
+    played = [e.trajectory for e in group if e.trajectory.counts]
     successes = sum(t.success for t in played)
     has_spread = len({t.total_reward for t in played}) > 1
     states = {turn.state_key for t in played for turn in t.turns}

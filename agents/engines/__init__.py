@@ -40,6 +40,8 @@ class Sample:
     """The sampled tokens, the stop token included."""
     logprobs: list[float] = field(default_factory=list)
     """Each token's log-probability under the whole distribution at the temperature (before top_p cuts it)."""
+    policy_step: int = 0
+    """Finished training steps of the policy that was sampled from."""
 
 
 class Engine(Protocol):

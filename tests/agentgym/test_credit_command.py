@@ -192,7 +192,7 @@ def test_wrong_calls_are_answered_in_one_line(tmp_path):
             credit_file(scheme, path, params)
         assert str(caught.value).startswith(message)
     file.write_text("not JSON", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"not JSON: .* \(the name of a trajectory file ends in \.jsonl\)"):
+    with pytest.raises(ValueError, match=r"not JSON: .* \(the name of .* ends in \.jsonl or \.jsonl\.gz\)"):
         credit_file("grpo", file, {})
 
 

@@ -49,7 +49,7 @@ def episode(group: str, moves: str, *, success: bool, text: str = "", **fields: 
     for turn in turns:
         turn.response_ids = [1, 2]
     reason = StopReason.SUCCESS if success else StopReason.MAX_TURNS
-    fields = {"task_type": "4x3, 1 box" + text, "stop_reason": reason, "success": success, **fields}
+    fields = {"task_type": "4x3, 1 box" + text, "stop_reason": reason, **fields}
     return Trajectory("agentgym/Sokoban-v0", 1, group, f"task {group}{text}", turns=turns, **fields)
 
 

@@ -56,7 +56,7 @@ def stop_a_run(config: Path, run_dir: Path, number: signal.Signals) -> tuple[int
         stderr=subprocess.PIPE,
         text=True,
     )
-    begun = run_dir / "trajectories" / "step-000005.process-0.jsonl"
+    begun = run_dir / "trajectories" / "step-000005.process-0.jsonl.gz"
     deadline = time.monotonic() + 120
     while not begun.exists():
         assert process.poll() is None and time.monotonic() < deadline

@@ -19,7 +19,7 @@ from agentgym.agents.contexts import DEFAULT_CHAT_TEMPLATE, ChatPieces, Context
 from agentgym.agents.engines import Sample, SamplingParams
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
-from agentgym.agents.trajectory import Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory, Turn, added_prompt, tokens_through
 from agentgym.trainers.tiny_model import make_tokenizer
 
 CHATML = (
@@ -102,6 +102,12 @@ def tokenizer_of(style: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def added(turns: Sequence[Turn], prompt: list[int]) -> dict[str, Any]:
+    """How a turn after `turns` records its prompt."""
+    continues, ids = added_prompt(tokens_through(turns), prompt)
+    return {"continues": continues, "prompt_ids": ids}
+
+
 class Dialogue:
     """Plays responses against observations with one context."""
 
@@ -125,7 +131,14 @@ class Dialogue:
         ids = self.encode(response) if isinstance(response, str) else response
         ids = ids if cut_off else [*ids, self.end]
         self.turns.append(
-            Turn(observation, "", "", prompt_ids=self.prompt(observation), response_ids=ids, response=self.decode(ids))
+            Turn(
+                observation,
+                "",
+                "",
+                response=self.decode(ids),
+                **added(self.turns, self.prompt(observation)),
+                response_ids=ids,
+            )
         )
 
     def rendered(self, observations: Sequence[str], responses: Sequence[str]) -> str:
@@ -156,9 +169,10 @@ def test_a_dialogue_only_grows(style: str, cut_off: bool) -> None:
     dialogue = Dialogue(style)
     for observation, response in zip(OBSERVATIONS, RESPONSES, strict=False):
         dialogue.play(observation, response, cut_off=cut_off)
-    prompts = [*(turn.prompt_ids for turn in dialogue.turns), dialogue.prompt(OBSERVATIONS[-1])]
-    for turn, following in zip(dialogue.turns, prompts[1:], strict=True):
-        before = turn.prompt_ids + turn.response_ids
+    prompts = [*Trajectory("", 0, "", "", "", dialogue.turns).prompts(), dialogue.prompt(OBSERVATIONS[-1])]
+    assert [turn.continues for turn in dialogue.turns] == [False, True, True]
+    for turn, prompt, following in zip(dialogue.turns, prompts, prompts[1:], strict=False):
+        before = prompt + turn.response_ids
         assert following[: len(before)] == before
         assert len(following) > len(before)
     assert dialogue.decode(prompts[-1]).count(RULES) == (0 if style == "built-in" else 1)
@@ -208,9 +222,9 @@ def test_sampled_tokens_survive(style: str) -> None:
     odd = [*letters, dialogue.end, *letters, *dialogue.encode("<|user|>"), *dialogue.encode(" ")]
     dialogue.play("a", odd, cut_off=True)
     dialogue.play("b", odd)
-    first, second = dialogue.turns
-    assert second.prompt_ids[len(first.prompt_ids) :][: len(odd)] == odd
-    assert dialogue.prompt("c")[len(second.prompt_ids) :][: len(odd) + 1] == [*odd, dialogue.end]
+    first, second = Trajectory("", 0, "", "", "", dialogue.turns).prompts()
+    assert second[len(first) :][: len(odd)] == odd
+    assert dialogue.prompt("c")[len(second) :][: len(odd) + 1] == [*odd, dialogue.end]
 
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffc"), max_size=20)
@@ -299,7 +313,14 @@ def test_admissible_actions_follow_the_present_observation(window: int | None) -
     for observation, actions in (("first", ["up", "down"]), ("second", ["left"])):
         episode.observation, episode.info = observation, {"admissible_actions": actions}
         decision = agent.act([episode])[0]
-        turn = Turn(observation, "", "up", prompt_ids=decision.prompt_ids, response_ids=decision.response_ids)
+        turn = Turn(
+            observation,
+            "",
+            "up",
+            continues=decision.continues,
+            prompt_ids=decision.prompt_ids,
+            response_ids=decision.response_ids,
+        )
         episode.trajectory.turns.append(turn)
     first, second = engine.prompts
     listed = "<|user|>first\n\nAdmissible actions:\nup\ndown<|end|><|assistant|>"
@@ -352,8 +373,15 @@ def test_an_agent_goes_on_where_its_response_ended(style: str) -> None:
         decision = agent.act([episode])[0]
         assert decision.action == "up"
         assert decision.response == "<think>x</think><action> up </action>"
-        assert decision.prompt_ids == engine.prompts[-1]
-        turn = Turn(observation, "", "", prompt_ids=decision.prompt_ids, response_ids=decision.response_ids)
+        assert [*tokens_through(episode.trajectory.turns), *decision.prompt_ids] == engine.prompts[-1]
+        turn = Turn(
+            observation,
+            "",
+            "",
+            continues=decision.continues,
+            prompt_ids=decision.prompt_ids,
+            response_ids=decision.response_ids,
+        )
         episode.trajectory.turns.append(turn)
     between = dialogue.decode(engine.prompts[1][len(engine.prompts[0]) :])
     marks = dialogue.rendered(["a", "b"], ["<think>x</think><action> up </action>"])

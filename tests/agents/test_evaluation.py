@@ -44,9 +44,7 @@ def test_an_interval_holds_its_rate(successes_of_n: tuple[int, int]) -> None:
 
 def played(task: str, *, success: bool = False, kind: str = "easy", score: float | None = None) -> Trajectory:
     turns = [Turn("o", "s", "a", reward=0.5), Turn("o", "s", "a", reward=-1, is_action_valid=False)]
-    return Trajectory(
-        "env", 0, "g", task, kind, turns, StopReason.SUCCESS if success else StopReason.MAX_TURNS, success, score
-    )
+    return Trajectory("env", 0, "g", task, kind, turns, StopReason.SUCCESS if success else StopReason.MAX_TURNS, score)
 
 
 def failed(error: str = "KeyError: 1") -> Trajectory:

@@ -16,7 +16,7 @@ from agentgym.agents.formats import FORMATS, get_format
     [("up", "up"), ("  go to shelf 1\n", "go to shelf 1"), ("a\nb", "a\nb"), ("", ""), (" \n", "")],
 )
 def test_plain(response: str, action: str) -> None:
-    assert get_format("plain").parse(response) == action
+    assert get_format("plain").parse(response).action == action
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_plain(response: str, action: str) -> None:
     ],
 )
 def test_think(response: str, action: str) -> None:
-    assert get_format("think").parse(response) == action
+    assert get_format("think").parse(response).action == action
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -45,18 +45,80 @@ def test_think(response: str, action: str) -> None:
     response=st.lists(st.sampled_from(["<action>", "</action>", "<think>", "</think>", "x", " ", "\n"])).map("".join)
 )
 def test_an_action_is_part_of_the_response_and_has_no_marks(name: str, response: str) -> None:
-    action = get_format(name).parse(response)
+    parsed = get_format(name).parse(response)
+    action = parsed.action
     assert action in response
     assert action == action.strip()
     if name != "plain":
         assert not re.search("</?action>", action)
+    assert action or parsed.fault
 
 
 def test_a_response_without_end_takes_no_time() -> None:
-    assert get_format("think").parse("<action>" * 100_000) == ""
+    assert get_format("think").parse("<action>" * 100_000).action == ""
 
 
 def test_unknown_formats() -> None:
-    with pytest.raises(ValueError, match="unknown response format 'json': use one of plain, think"):
-        get_format("json")
+    with pytest.raises(ValueError, match=r"unknown response format 'thin': did you mean 'think'\? there is hiper"):
+        get_format("thin")
+    with pytest.raises(ValueError, match="the response format 'nowhere:json': its module cannot be imported"):
+        get_format("nowhere:json")
     assert all(FORMATS[name].name == name for name in FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("response", "action", "parts", "fault"),
+    [
+        (
+            "<switch>KEEP</switch><subgoal>find a mug</subgoal><action>go to desk 1</action>",
+            "go to desk 1",
+            {"switch": "KEEP", "subgoal": "find a mug"},
+            "",
+        ),
+        ("<SWITCH> switch </SWITCH> x <action>up</action>", "up", {"switch": "SWITCH"}, "no <subgoal>…</subgoal>"),
+        (
+            "<switch>maybe</switch><subgoal>a</subgoal><action>up</action><action>down</action>",
+            "up",
+            {"switch": "MAYBE", "subgoal": "a"},
+            "the switch is 'MAYBE', not KEEP or SWITCH",
+        ),
+        (
+            "<switch>KEEP</switch><subgoal>a</subgoal><action>u",
+            "",
+            {"switch": "KEEP", "subgoal": "a"},
+            "no <action>…</action>",
+        ),
+        (
+            "",
+            "",
+            {},
+            "no <switch>…</switch>; no <subgoal>…</subgoal>; no <action>…</action>",
+        ),
+    ],
+)
+def test_hiper(response: str, action: str, parts: dict[str, str], fault: str) -> None:
+    parsed = get_format("hiper").parse(response)
+    assert (parsed.action, parsed.parts, parsed.fault) == (action, parts, fault)
+
+
+def test_spans_have_their_marks() -> None:
+    response = "<think>a</think> <action>up</action>."
+    for name, expected in {
+        "think": {"think": "<think>a</think>", "action": "<action>up</action>"},
+        "hiper": {"action": "<action>up</action>"},
+        "plain": {},
+    }.items():
+        spans = get_format(name).parse(response).spans
+        assert {part: response[start:end] for part, (start, end) in spans.items()} == expected
+    cut_off = "<switch>KEEP</switch><subgoal>a</sub"
+    assert get_format("hiper").parse(cut_off).spans == {"action": (0, len(cut_off)), "switch": (0, 21)}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_written_is_read(name: str) -> None:
+    format = get_format(name)
+    parts = {"switch": "KEEP", "subgoal": "find a mug", "think": "hm"}
+    parsed = format.parse(format.write("go to desk 1", **parts))
+    assert (parsed.action, parsed.fault) == ("go to desk 1", "")
+    assert parsed.parts == {part: text for part, text in parts.items() if part in parsed.parts}
+    assert {*parsed.parts, *parsed.spans} <= set(format.reads)

@@ -294,11 +294,12 @@ def test_context_overflow(small: LoadedModel) -> None:
     make_env = partial(Stairs, max_turns=10)
     roomy = play(llm_agent(small), make_env, specs(4))
     assert {t.stop_reason for t in roomy} == {StopReason.MAX_TURNS}
-    longest = max(len(t.turns[5].prompt_ids) for t in roomy)
+    longest = max(len(t.prompts()[5]) for t in roomy)
     for context_length in (longest + 3, longest + 4):
         tight = play(llm_agent(small, context_length=context_length), make_env, specs(4))
         for trajectory, whole in zip(tight, roomy, strict=True):
-            fitting = [turn for turn in whole.turns if len(turn.prompt_ids) + 4 <= context_length]
+            prompts = whole.prompts()
+            fitting = [turn for turn, p in zip(whole.turns, prompts, strict=True) if len(p) + 4 <= context_length]
             assert 4 < len(fitting) < 10
             assert [turn.response_ids for turn in trajectory.turns] == [turn.response_ids for turn in fitting]
             assert trajectory.stop_reason is StopReason.CONTEXT_OVERFLOW
@@ -386,7 +387,8 @@ def test_an_agents_randomness_is_the_episodes(name: str, small: LoadedModel) -> 
 def test_every_turn_has_luck_of_its_own(small: LoadedModel) -> None:
     """Also before one and the same prompt."""
     (trajectory,) = play(llm_agent(small, window=0), partial(Stairs, max_turns=10), specs(1))
-    again = [turn for turn in trajectory.turns if turn.prompt_ids == trajectory.turns[1].prompt_ids]
+    prompts = trajectory.prompts()
+    again = [turn for turn, prompt in zip(trajectory.turns, prompts, strict=True) if prompt == prompts[1]]
     assert len(again) > 3
     assert len({tuple(turn.response_ids) for turn in again}) > 3
 

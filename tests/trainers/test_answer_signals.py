@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from agentgym.agents.formats import FORMATS
+from agentgym.agents.formats import FORMATS, get_format
 from agentgym.agents.trajectory import StopReason
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.signals.answers import AnswerProbability
@@ -68,10 +68,10 @@ def slowly(trainer, trajectory, t: int) -> float:
     """The mean log-probability of the answer's tokens before turn `t`: token by token, from text and prompt alone."""
     agent, tokenizer = agent_of(trainer), agent_of(trainer).tokenizer
     if t < len(trajectory.turns):
-        prompt = trajectory.turns[t].prompt_ids
+        prompt = trajectory.prompts()[t]
     else:
         prompt = agent.prompts(trajectory, told_of(trainer).instructions)[-1]
-    response = agent.format.response_form.format(action=f"<answer> {trajectory.answers[0]} </answer>")
+    response = agent.format.write(f"<answer> {trajectory.answers[0]} </answer>")
     ids = [*prompt, *tokenizer.encode(response, add_special_tokens=False)]
     logps = []
     for place in range(len(prompt), len(ids)):
@@ -89,13 +89,13 @@ def test_the_tokens_are_the_answers_and_the_prompts_those_that_were_shown(traine
     decode = agent_of(trainer).tokenizer.decode
     for trajectory, forced in zip(trajectories, forced_in(trainer, trajectories), strict=True):
         assert len(forced) == len(trajectory.turns) + 1
-        for turn, each in zip(trajectory.turns, forced, strict=False):
-            assert list(each.ids[: len(turn.prompt_ids)]) == turn.prompt_ids
+        for prompt, each in zip(trajectory.prompts(), forced, strict=False):
+            assert list(each.ids[: len(prompt)]) == prompt
             assert decode([each.ids[place] for place in each.answer]).strip() == trajectory.answers[0]
             assert each.answer[-1] == len(each.ids) - 1
         if agent_of(trainer).context.window is None:  # a dialogue ends with what was seen last
-            last = trajectory.turns[-1]
-            assert list(forced[-1].ids[: len(last.prompt_ids)]) == last.prompt_ids
+            last = trajectory.prompts()[-1]
+            assert list(forced[-1].ids[: len(last)]) == last
         # What ends an episode tells the outcome, and is shown to nobody.
         is_seen = trajectory.final_observation in decode(list(forced[-1].ids))
         assert is_seen is (trajectory.stop_reason is StopReason.MAX_TURNS)
@@ -107,10 +107,10 @@ def test_no_prompt_has_the_answer_before_it_was_read(trainer):
     trainer, trajectories = trainer
     for trajectory in trajectories:
         read = ""
-        for turn in trajectory.turns:
+        for turn, prompt in zip(trajectory.turns, trajectory.prompts(), strict=True):
             read += turn.observation
             if trajectory.answers[0] not in read:
-                assert trajectory.answers[0] not in agent_of(trainer).tokenizer.decode(turn.prompt_ids)
+                assert trajectory.answers[0] not in agent_of(trainer).tokenizer.decode(prompt)
             read += turn.response
 
 
@@ -145,7 +145,7 @@ def test_any_answer_has_tokens(trainer, answer):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_forced_response_gives_the_action(name):
     action = "<answer> 42 </answer>"
-    assert FORMATS[name].parse(FORMATS[name].response_form.format(action=action)) == action
+    assert get_format(name).parse(get_format(name).write(action)).action == action
 
 
 @pytest.mark.parametrize("credit", ["igpo", "a2tgpo", "grpo_vps"])

@@ -50,6 +50,20 @@ def test_what_no_trajectory_has_is_none():
         _ = batch.n_tokens
 
 
+def test_the_parts_of_responses_are_columns():
+    first, second = recorded("g", 1, 2, tokens=4).turns
+    first.spans, first.parts = {"action": (0, 4), "switch": (0, 1)}, {"switch": "KEEP", "subgoal": "a"}
+    second.spans, second.parts = {"subgoal": (1, 3)}, {"switch": "MAYBE"}
+    told = TurnBatch.from_trajectories([Trajectory("env", 0, "g", "task", "kind", turns=[first, second])])
+    assert told.columns["role_K"].tolist() == ["switch", *["action"] * 3, "", "subgoal", "subgoal", ""]
+    assert told.flags("switch_T").tolist() == [False, True]
+    assert told.columns["subgoal_T"].tolist() == told.columns["parts.subgoal_T"].tolist() == ["a", ""]
+    untold = TurnBatch.from_trajectories([recorded("g", 1)])
+    assert "role_K" not in untold.columns
+    both = TurnBatch.concatenate([told, untold])
+    assert both.columns["role_K"].tolist()[8:] == ["", ""] and both.flags("switch_T").tolist() == [False, True, False]
+
+
 def test_technical_failures_are_refused():
     failed = recorded("g", 1)
     failed.stop_reason = StopReason.ENV_ERROR

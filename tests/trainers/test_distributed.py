@@ -60,7 +60,7 @@ def test_the_processes_had_different_shares(runs):
     tokens = [
         sum(
             len(t.turns)
-            for t in read_trajectories(runs[1] / "gigpo" / "trajectories" / f"step-000000.process-{i}.jsonl")
+            for t in read_trajectories(runs[1] / "gigpo" / "trajectories" / f"step-000000.process-{i}.jsonl.gz")
         )
         for i in range(2)
     ]
@@ -92,7 +92,7 @@ def test_accelerate_launch_starts_two_processes_without_a_gpu(cloned_model, tmp_
     assert main([str(config), "--output_dir", str(tmp_path / "one")]) == 0
     steps = ("step-000000", "step-000001")
     played = sorted(path.name for path in (tmp_path / "two" / "trajectories").iterdir())
-    assert played == [f"{step}.process-{i}.jsonl" for step in steps for i in (0, 1)]
+    assert played == [f"{step}.process-{i}.jsonl.gz" for step in steps for i in (0, 1)]
     one, two = (json.loads((tmp_path / run / "eval.json").read_text())["results"] for run in ("one", "two"))
     assert [r["panel_hash"] for r in one] == [r["panel_hash"] for r in two]
     adapter = "checkpoints/step-000002/adapter_model.safetensors"

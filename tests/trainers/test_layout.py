@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from agentgym.agents.models import LoadedModel, add_lora
-from agentgym.agents.trajectory import Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory, Turn, share_prompts
 from agentgym.trainers.layout import Layout, TokenSequence, lay_out, micro_batches
 from agentgym.trainers.policy import Policy, hidden, logprob
 
@@ -33,6 +33,7 @@ VOCABULARY = 20
 def trajectory(*turns: tuple[Sequence[int], Sequence[int]]) -> Trajectory:
     """Of turns given as (prompt, response)."""
     played = [Turn("", "", "", prompt_ids=list(p), response_ids=list(r)) for p, r in turns]
+    share_prompts(played)
     return Trajectory("env", 0, "g", "t", "", played)
 
 
@@ -106,9 +107,9 @@ def test_every_sampled_token_has_one_place_in_its_own_context(trajectories: list
     batch = lay_out(trajectories)
     places = [(s, i) for s in batch.sequences for i in s.sampled]
     drawn = [
-        ([*turn.prompt_ids, *turn.response_ids[:j]], token)
+        ([*prompt, *turn.response_ids[:j]], token)
         for t in trajectories
-        for turn in t.turns
+        for turn, prompt in zip(t.turns, t.prompts(), strict=True)
         for j, token in enumerate(turn.response_ids)
     ]
     assert len(batch.slot_K) == len(drawn)

@@ -24,7 +24,7 @@ CORRIDOR = {"env_kwargs": {"map": ["SFFG"], "max_turns": 6}, "max_new_tokens": 1
 def credited(trainer) -> tuple[TurnBatch, Layout]:
     """The first step's table as it was written down, and the layout of what was played."""
     name = "step-000000.process-0"
-    played = list(read_trajectories(trainer.records.run_dir / "trajectories" / f"{name}.jsonl"))
+    played = list(read_trajectories(trainer.records.run_dir / "trajectories" / f"{name}.jsonl.gz"))
     return TurnBatch.load(trainer.records.run_dir / "credit" / f"{name}.npz"), lay_out(played)
 
 

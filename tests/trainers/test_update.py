@@ -12,7 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from agentgym.agents.models import LoadedModel, add_lora
-from agentgym.agents.trajectory import Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory, Turn, share_prompts
 from agentgym.trainers.config import TrainerConfig
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.losses import get_loss, losses
@@ -64,6 +64,7 @@ def trajectories(seed: int = 0) -> list[Trajectory]:
 
 def as_trajectory(turns: list[tuple[list[int], list[int]]]) -> Trajectory:
     made = [Turn("o", "s", "a", prompt_ids=p, response_ids=r, logprobs=[-1.0] * len(r)) for p, r in turns]
+    share_prompts(made)
     return Trajectory("env", 0, "g", "task", "type", made)
 
 
@@ -107,9 +108,9 @@ def naive_tokens(model, trajectories, temperature: float):
     """log π and entropy of each token with its gradient, its turn, turn index and trajectory: one after the other."""
     found, n_turns = [], 0
     for i, trajectory in enumerate(trajectories):
-        for t, turn in enumerate(trajectory.turns):
+        for t, (turn, prompt) in enumerate(zip(trajectory.turns, trajectory.prompts(), strict=True)):
             for position, token in enumerate(turn.response_ids):
-                context = torch.tensor([turn.prompt_ids + turn.response_ids[:position]])
+                context = torch.tensor([prompt + turn.response_ids[:position]])
                 log_probs = torch.log_softmax(model(input_ids=context).logits[0, -1] / temperature, -1)
                 entropy = -(log_probs.exp() * log_probs).sum()
                 found.append(SimpleNamespace(logp=log_probs[token], entropy=entropy, turn=n_turns, index=t, i=i))

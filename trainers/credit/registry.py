@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from agentgym.envs.names import unknown
 from agentgym.trainers.arrays import BoolArray, FloatArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.parameters import read_parameters
-from agentgym.trainers.registry import Registered, unknown
+from agentgym.trainers.registry import Registered
 from agentgym.trainers.signal_names import SIGNALS
 
 Granularity: TypeAlias = Literal["episode", "segment", "turn", "token"]

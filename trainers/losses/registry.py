@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 import torch
 
+from agentgym.envs.names import unknown
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.losses.aggregation import Aggregation
 from agentgym.trainers.losses.ratios import RatioLevel, anchored, ratio, unit_mean
 from agentgym.trainers.parameters import read_parameters
-from agentgym.trainers.registry import Registered, unknown
+from agentgym.trainers.registry import Registered
 
 Kind: TypeAlias = Literal["policy", "regulariser"]
 F = TypeVar("F", bound=Callable[..., object])

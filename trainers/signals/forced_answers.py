@@ -35,8 +35,7 @@ def forced_answers(agent: LLMAgent, trajectory: Trajectory, rules: str, answer_f
     """
     if not trajectory.answers:
         raise ValueError(f"task {trajectory.task_id!r} of {trajectory.env_id} has no answer to tell the probability of")
-    action = answer_form.replace("{answer}", _MARK)
-    before, after = agent.format.response_form.replace("{action}", action).split(_MARK)
+    before, after = agent.format.write(answer_form.replace("{answer}", _MARK)).split(_MARK)
     response, places = _tokenize(agent.tokenizer, before, trajectory.answers[0], after)
     if not places:
         raise ValueError(f"task {trajectory.task_id!r} of {trajectory.env_id}: the answer is empty")

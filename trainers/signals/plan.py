@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from agentgym.trainers.registry import check_parameters, named
+from agentgym.envs.names import named
+from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
 
 TOLD_BY_ROLLOUTS = ("state_key", "observation", "tokens", "token_ids", "logprob_K", "success_N")
 """What every rollout of a language model records."""
+TOLD_BY_FORMATS = ("role_K", "parts.*_T", "switch_T", "subgoal_T")
+"""What the rollout of a response format with parts records: whether it has them is seen in the batch."""
 TOLD_BY_ENVIRONMENTS = {"reward_parts.*_T": "reward_parts.*", "duration_T": "duration", "score_N": "score",
                         "answers": "answers"}  # fmt: skip
 """What some environments tell: the need → the key of `info`."""
@@ -88,7 +91,7 @@ def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planne
 
 
 def _is_told(need: str, told: Iterable[str] | None) -> bool:
-    if need in TOLD_BY_ROLLOUTS:
+    if need in TOLD_BY_ROLLOUTS or any(fnmatchcase(need, known) for known in TOLD_BY_FORMATS):
         return True
     for known, key in TOLD_BY_ENVIRONMENTS.items():
         if fnmatchcase(need, known):
