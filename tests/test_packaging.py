@@ -170,3 +170,8 @@ def test_a_clone_runs_in_its_root_whatever_is_installed(arguments):
         + (arguments[1] if arguments[0] == "-c" else f"runpy.run_module({arguments[1]!r}, run_name='__main__')")
     )
     run(sys.executable, "-c", program, cwd=ROOT)
+
+
+def test_no_folder_of_tests_passes_for_a_package() -> None:
+    """With tests/envs on the path, its folder alfworld would be found where the package `alfworld` is asked for."""
+    assert not [path for path in sys.path if Path(path).resolve().is_relative_to(ROOT / "tests")]

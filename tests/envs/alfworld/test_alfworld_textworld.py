@@ -33,7 +33,7 @@ from tests.envs.alfworld.test_alfworld_data import DOMAIN, GRAMMAR, compact, lin
 HAS_TEXTWORLD = all(importlib.util.find_spec(name) for name in ("textworld", "fast_downward"))
 needs_textworld = pytest.mark.skipif(not HAS_TEXTWORLD, reason="needs pip install 'agentgym[textworld]'")
 needs_alfworld = pytest.mark.skipif(
-    not (HAS_TEXTWORLD and importlib.util.find_spec("alfworld")), reason="needs pip install alfworld"
+    not (HAS_TEXTWORLD and importlib.util.find_spec("alfworld")), reason="needs pip install --no-deps alfworld"
 )
 LOGIC = Logic(DOMAIN, GRAMMAR)
 """Enough of one to be read and written."""
