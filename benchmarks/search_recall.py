@@ -1,7 +1,7 @@
 """Recall of SearchQA's retrievers: how much of what supports an answer one search finds, with the question as query.
 
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/search_recall.py \\
-        --data /work/shared/data/hotpotqa /work/shared/data/musique --dense DIRECTORY
+        --data ../shared/data/hotpotqa ../shared/data/musique --dense DIRECTORY
 
 Recall at k of a question: how many of its supporting passages are among the first k found, over how many it has. The
 figures are means over all questions whose supporting passages are known, of all splits. Each data set is searched

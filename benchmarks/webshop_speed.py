@@ -1,6 +1,6 @@
 """WebShop's speed: steps per second, seconds until the first page, and a catalogue of a hundred thousand products.
 
-    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/webshop_speed.py --data /work/shared/data/webshop
+    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/webshop_speed.py --data ../shared/data/webshop
 
 Each run is a process of its own with one thread; medians are taken. CPU seconds are judged, which other programs on
 the machine disturb less; wall seconds are in the file too. Fails (exit status 1) where one of `LIMITS` is not kept.

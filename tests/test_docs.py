@@ -94,3 +94,15 @@ def test_the_commands_run(tmp_path, monkeypatch):
         assert result.stdout
     ppo = CliRunner().invoke(app, ["credit", "turn_ppo", "trajectories.json"])  # the example has a signal
     assert ppo.exit_code == 0, ppo.output
+
+
+def test_no_page_or_result_names_a_folder_of_one_machine():
+    root = docs_tables.PAGE.parents[1]
+    places = [
+        root / "README.md",
+        *(p for folder in ("benchmarks", "configs", "docs") for p in (root / folder).rglob("*")),
+    ]
+    texts = [path for path in places if path.suffix in {".md", ".py", ".json", ".jsonl", ".yaml"}]
+    assert len(texts) > 20
+    machine = re.compile(r"(^|[^a-z.])/(work|farm|root)/", re.MULTILINE)
+    assert [path for path in texts if machine.search(path.read_text(encoding="utf-8"))] == []
