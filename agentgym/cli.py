@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Column, Table
+
+from agentgym.terminal import plain_console, say_error
 
 if TYPE_CHECKING:
     from agentgym.agents.agent import Agent
@@ -30,8 +31,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # texts of ours and of users have brackets
+    context_settings={"max_content_width": 120},
 )
-_messages = Console(stderr=True)
+_messages = plain_console(stderr=True)
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -51,7 +54,7 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        _messages.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        say_error(_messages, error)
         raise typer.Exit(2) from error
 
 
@@ -115,7 +118,7 @@ def evaluate(
         ]
     if json_file is not None:
         write_evaluations(json_file, results)
-    Console().print(*evaluation_tables(results, label="agent"))
+    plain_console().print(*evaluation_tables(results, label="agent"))
 
 
 def _mapping(text: str) -> dict[str, Any]:
@@ -152,14 +155,14 @@ def play(
         _messages.print("\nstopped")
         raise typer.Exit(130) from None
     except OSError as error:  # a search server that is down
-        _messages.print(f"error: the environment failed: {error}", style="bold red", markup=False, soft_wrap=True)
+        say_error(_messages, f"the environment failed: {error}")
         raise typer.Exit(1) from None
 
 
 def _play_episode(world: TextEnv, env_id: str, seed: int, player: Agent) -> None:
     from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     episode = start_episode(world, EpisodeSpec(env_id, seed, group="", sampling_seed=seed))
     console.print(f"{world.instructions}\n", style="dim")
     stop_reason = None
@@ -187,7 +190,7 @@ def envs(json_output: Json = False) -> None:
         facts = [row["id"], row["data"]]
         facts += [", ".join(row["splits"]), f"{row['max_turns']} turns"] if row["splits"] else []
         table.add_row("\n".join(facts), ", ".join(row["task_types"]))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 def _describe_env(env_id: str) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def schemes(json_output: Json = False) -> None:
     from agentgym.credit_tables import loss_table, scheme_tables
     from agentgym.trainers.losses import losses
 
-    Console().print(*scheme_tables(registered_schemes()), loss_table(losses()))
+    plain_console().print(*scheme_tables(registered_schemes()), loss_table(losses()))
 
 
 @app.command(context_settings=_PASS_ON | {"help_option_names": ["--help"]})
@@ -262,10 +265,10 @@ def credit(
         comparison = compare_file(chosen, Path(file), overrides)
     from agentgym.credit_tables import comparison_tables
 
-    console = Console()
+    console = plain_console()
     console.print(*comparison_tables(comparison, console.width))
     for note in comparison.notes:
-        _messages.print(f"left out: {note}", markup=False, highlight=False, soft_wrap=True)
+        _messages.print(f"left out: {note}", soft_wrap=True)
 
 
 def _split_words(words: list[str]) -> tuple[list[str], list[str]]:

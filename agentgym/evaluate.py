@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
@@ -15,6 +15,7 @@ from agentgym.agents.rollout import play
 from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, load_run_config, try_environment
 from agentgym.envs import make
+from agentgym.progress import progress_on
 
 
 class NamedAgent:
@@ -74,12 +75,12 @@ def evaluate_agent(
         env_kwargs = agent.config.env_kwargs | limit | env_kwargs
     make_env = partial(make, env_id, **env_kwargs, split=split)
     try_environment(env_id, make_env)  # a wrong id or argument is an error of the call, not of an episode
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task(f"{agent.name} in {env_id}", total=episodes)
+    with progress_on(console, transient=True) as progress:
+        done, ended = progress.count(f"{agent.name} in {env_id}", episodes, unit="episode"), count(1)
         trajectories = play(
             agent.agent,
             make_env,
             panel_specs(env_id, episodes=episodes, seed=seed),
-            on_episode=lambda _: progress.advance(bar),
+            on_episode=lambda _: done.reach(next(ended)),
         )
     return evaluate(trajectories, env=env_id, agent=agent.name, split=split, seed=seed)

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,8 +19,6 @@ import transformers
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agentgym.agents.evaluation import evaluate, panel_specs
 from agentgym.agents.models import adapter_merged, pinned_model
@@ -29,10 +28,12 @@ from agentgym.build import check_training, eval_temperature, make_agent, make_en
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.envs.told import look_at
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
+from agentgym.progress import Progress, progress_on
 from agentgym.report import write_report
 from agentgym.run_directory import RunDirectory
 from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_step
 from agentgym.tables import evaluation_tables
+from agentgym.terminal import log_to, plain_console, say_error
 from agentgym.trainers.checkpoint import CheckpointError
 from agentgym.trainers.parts import NotFiniteError
 from agentgym.trainers.processes import Processes
@@ -47,9 +48,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `CONFIG [--key value …]`; return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if not words or words[0].startswith("-"):
-        console.print("usage: agentgym train CONFIG [--key value …]", markup=False)
+        console.print("usage: agentgym train CONFIG [--key value …]")
         return 2
     if not _is_launcher_followed(console):
         return 2
@@ -84,18 +85,14 @@ def _is_launcher_followed(console: Console) -> bool:
         check_launcher()
     except ValueError as error:
         if is_first():
-            _print_error(console, error)
+            say_error(console, error)
         return False
     return True
 
 
-def _print_error(console: Console, error: Exception) -> None:
-    console.print(f"error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-
-
 def _say_error(console: Console, error: Exception) -> None:
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
-        _print_error(console, error)
+        say_error(console, error)
 
 
 class TrainingRun:
@@ -114,12 +111,8 @@ class TrainingRun:
         self.config = config = config.model_copy(update={"model": model})
         self.accelerator = Accelerator(cpu=on_cpu, log_with=config.report_to or None, project_dir=self.directory.path)
         self.is_main = self.accelerator.is_main_process
-        self.console = Console(stderr=True, quiet=not self.is_main)
-        logging.basicConfig(
-            level=logging.WARNING,
-            format="%(message)s",
-            handlers=[RichHandler(console=self.console, show_path=False)],
-        )
+        self.console = plain_console(stderr=True, quiet=not self.is_main)
+        log_to(self.console)
         for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
             try_environment(config.env_id, partial(make_env, config, split))  # before a model is loaded
         check_training(config, look_at(make_env(config, "train"), config.env_id), Processes())
@@ -133,12 +126,13 @@ class TrainingRun:
         """Evaluate, train, evaluate, report. Returns the exit status."""
         if self.is_main:
             self.directory.begin(self.config, finished_steps=self.trainer.step)
+        self.console.print(f"run directory: {self.directory.path}", soft_wrap=True)
         self.accelerator.wait_for_everyone()
         if self.config.report_to:
             # TensorBoard then drops what a killed or abandoned run has told it of the steps that are to come.
             purge = {"tensorboard": {"purge_step": self.trainer.step + 1}} if self.trainer.step else {}
             self.accelerator.init_trackers(TRACKER, config=_flat(self.config), init_kwargs=purge)
-        with self._progress() as progress:
+        with progress_on(self.console) as progress:
             if self.config.eval_episodes and self.trainer.step == 0:
                 self._evaluate("before", progress)
             self._train(progress)
@@ -151,46 +145,32 @@ class TrainingRun:
             self._conclude(finished)
         return 0 if finished else INTERRUPTED
 
-    def _progress(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description:<16}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-        )
-
     def _train(self, progress: Progress) -> None:
         config, trainer = self.config, self.trainer
-        steps = progress.add_task("training", total=config.max_steps, completed=trainer.step, note="")
-        phase = progress.add_task("  step", total=None, note="")
-
-        def show_phase(name: str, done: int, of: int) -> None:
-            progress.update(phase, description=f"  {name}", completed=done, total=of)
-
+        steps = progress.count("training", config.max_steps, unit="step", done=trainer.step, each=True)
+        note = ""
         with stopping_after_the_step(trainer, self.console):
-            for metrics in trainer.train(show_phase):
+            for metrics in trainer.train(steps.within):
                 if self.is_main:
                     self.directory.add_metrics(metrics)
                     self.accelerator.log(metrics, step=int(metrics["step"]))
                 note = f"success {metrics['success_rate']:.0%}, reward {metrics['reward']:.2f}"
-                progress.update(steps, completed=int(metrics["step"]), note=note)
-        progress.remove_task(phase)
+                steps.reach(int(metrics["step"]), note)
+        steps.end(note)
 
     def _evaluate(self, stage: str, progress: Progress) -> None:
         """Evaluate on the panel, every process a part of it."""
         config, accelerator = self.config, self.accelerator
         specs = panel_specs(config.env_id, episodes=config.eval_episodes, seed=config.eval_seed)
         mine = specs[accelerator.process_index :: accelerator.num_processes]
-        bar = progress.add_task(f"evaluate {stage}", total=len(mine), note="")
+        episodes, ended = progress.count(f"evaluate {stage}", len(mine), unit="episode"), count(1)
         with adapter_merged(self.model.model):
             played = play(
                 make_agent(config, self.model, eval_temperature(config)),
                 partial(make_env, config, config.eval_split),
                 mine,
                 num_envs=config.num_envs,
-                on_episode=lambda _: progress.advance(bar),
+                on_episode=lambda _: episodes.reach(next(ended)),
             )
         by_seed = {trajectory.seed: trajectory for trajectory in gather_object(played)}
         evaluation = evaluate(
@@ -200,7 +180,7 @@ class TrainingRun:
             split=config.eval_split,
             seed=config.eval_seed,
         )
-        progress.update(bar, note=f"success {evaluation.success_rate:.1%}")
+        episodes.end(f"success {evaluation.success_rate:.1%}")
         if self.is_main:
             self.directory.add_evaluation(evaluation, stage=stage, step=self.trainer.step)
 
@@ -208,7 +188,7 @@ class TrainingRun:
         report = write_report(self.directory.path)
         results = self.directory.evaluations()
         if results:
-            Console().print(*evaluation_tables(results, label="stage"))
+            plain_console().print(*evaluation_tables(results, label="stage"))
         if not finished:
             self.console.print(
                 f"stopped after step {self.trainer.step}; go on with: {self.command_to_go_on()}", soft_wrap=True
@@ -251,8 +231,8 @@ def _flat(config: RunConfig) -> dict[str, Any]:
 
 if __name__ == "__main__":
     stop_when_gone(started_by.pid if (started_by := launcher()) else None)
-    count = processes_to_start()
-    if count == 1:
+    number = processes_to_start()
+    if number == 1:
         sys.exit(main())
-    followed = _is_launcher_followed(Console(stderr=True))  # this process alone can see all that was asked for
-    sys.exit(run_processes(count, "agentgym.train", sys.argv[1:]) if followed else 2)
+    followed = _is_launcher_followed(plain_console(stderr=True))  # this process alone can see all that was asked for
+    sys.exit(run_processes(number, "agentgym.train", sys.argv[1:]) if followed else 2)
