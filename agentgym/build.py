@@ -74,6 +74,7 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     and fewer groups than processes.
     """
     get_format(config.format)
+    get_format(config.format)
     scheme = get_scheme(config.credit)
     scheme.check_parameters(config.credit_kwargs)
     if scheme.requires_groups and config.group_size < 2:

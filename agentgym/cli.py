@@ -231,14 +231,15 @@ def credit(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCHEME... FILE",
+            metavar="[SCHEME...] FILE_OR_RUN",
             help="`agentgym schemes` lists the schemes. FILE holds trajectories: JSON with params and trajectories, "
-            "or JSONL of a run.",
+            "or JSONL of a run. RUN is a run directory: without a scheme its own credit is shown.",
         ),
     ],
     compare: Annotated[
         bool, typer.Option("--compare", help="Print what each of several schemes gives to each turn, as a table.")
     ] = False,
+    step: Annotated[int | None, typer.Option(min=1, help="Which step of a run; by default the last.")] = None,
 ) -> None:
     """The advantages that a scheme gives to trajectories.
 
@@ -246,23 +247,28 @@ def credit(
 
     As a table: agentgym credit --compare SCHEME SCHEME ... FILE [--param value ...]
 
+    What training gave in a step of a run: agentgym credit RUN [--step N]
+
     A row of the table is headed trajectory/turn, both from 0. A scheme with advantages for tokens is shown by their
     mean in each turn. A parameter goes to every scheme that has it.
     """
-    from agentgym.credit_command import compare_file, credit_file
+    from agentgym.credit_command import compare_file, credit_file, recorded_credit
     from agentgym.overrides import parse_overrides
 
     names, params = _split_words(words)
     with _clear_errors():
+        if len(names) == 1 and Path(names[0]).is_dir() and not params:
+            typer.echo(json.dumps(recorded_credit(Path(names[0]), step)))
+            return
         if len(names) < 2 or (len(names) > 2 and not compare):
             several = "agentgym credit --compare SCHEME SCHEME ... FILE [--param value ...]"
             raise ValueError(f"expected agentgym credit SCHEME FILE [--param value ...], or {several}")
         *chosen, file = names
         overrides = parse_overrides(params)
         if not compare:
-            typer.echo(json.dumps(credit_file(chosen[0], Path(file), overrides)))
+            typer.echo(json.dumps(credit_file(chosen[0], Path(file), overrides, step)))
             return
-        comparison = compare_file(chosen, Path(file), overrides)
+        comparison = compare_file(chosen, Path(file), overrides, step)
     from agentgym.credit_tables import comparison_tables
 
     console = plain_console()

@@ -13,6 +13,7 @@ import numpy as np
 
 from agentgym.agents.rollout import GroupError, check_groups
 from agentgym.agents.trajectory import SUFFIXES, Trajectory, read_trajectories
+from agentgym.recorded import read_step
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.batch_json import flag, number
@@ -47,10 +48,22 @@ class Comparison:
     """Why a scheme gives nothing, a line for each such scheme."""
 
 
-def credit_file(scheme: str, path: Path, params: Mapping[str, object]) -> dict[str, Any]:
-    """Compute the credit for the trajectories of a file.
+def recorded_credit(run_dir: Path, step: int | None) -> dict[str, Any]:
+    """The credit that training gave in a step of a run, as `credit_file` returns it."""
+    recorded = read_step(run_dir, step)
+    batch = recorded.batch
+    return {
+        "scheme": recorded.scheme,
+        "turn_advantages": _with_gaps(batch.nest_turns(batch.columns["advantage_T"]), recorded.excluded),
+        "token_advantages": _with_gaps(batch.nest_tokens(batch.columns["advantage_K"]), recorded.excluded),
+    }
 
-    A file that ends in `.jsonl` or `.jsonl.gz` is one of our trajectory files. Any other is JSON:
+
+def credit_file(scheme: str, path: Path, params: Mapping[str, object], step: int | None = None) -> dict[str, Any]:
+    """Compute the credit for the trajectories of a file, or of a step of a run.
+
+    A directory is a run's, whose signals are those that training computed; `step` as in `read_step`. A file that
+    ends in `.jsonl` or `.jsonl.gz` is one of our trajectory files. Any other is JSON:
     `{"params": {…}, "trajectories": [{"group": …, "turns": [{"obs": …, "reward": …, "valid": …}]}]}`, of
     which `params` may be missing; the golden cases' form, with `"input": {"trajectories": …}`, is read too.
 
@@ -62,7 +75,7 @@ def credit_file(scheme: str, path: Path, params: Mapping[str, object]) -> dict[s
     """
     known = get_scheme(scheme)
     given = known.check_parameters(_from_texts(params))
-    file = read_file(path)
+    file = read_file(path, step)
     try:
         credit = _compute(scheme, file.batch, {**known.check_parameters(file.params), **given})
     except ValueError as error:
@@ -77,7 +90,9 @@ def credit_file(scheme: str, path: Path, params: Mapping[str, object]) -> dict[s
     }
 
 
-def compare_file(schemes: Iterable[str], path: Path, params: Mapping[str, object]) -> Comparison:
+def compare_file(
+    schemes: Iterable[str], path: Path, params: Mapping[str, object], step: int | None = None
+) -> Comparison:
     """Compute what each scheme gives to each turn of the trajectories of a file.
 
     A parameter, of the call or of the file, goes to every scheme that has it. A scheme that cannot be computed,
@@ -90,7 +105,7 @@ def compare_file(schemes: Iterable[str], path: Path, params: Mapping[str, object
     for name, value in given.items():
         if not any(_takes(scheme, name, value) for scheme in known):
             raise ValueError(f"unknown parameter {name!r}: none of {', '.join(s.name for s in known)} has it")
-    file = read_file(path)
+    file = read_file(path, step)
     advantage_T, notes = {}, []
     for scheme in known:
         try:
@@ -106,8 +121,13 @@ def compare_file(schemes: Iterable[str], path: Path, params: Mapping[str, object
     return Comparison(file.batch, kept, advantage_T, notes)
 
 
-def read_file(path: Path) -> TrajectoryFile:
-    """The trajectories of a file; see `credit_file`. Raises `ValueError` in one line."""
+def read_file(path: Path, step: int | None = None) -> TrajectoryFile:
+    """The trajectories of a file or run; see `credit_file`. Raises `ValueError` in one line."""
+    if path.is_dir():
+        recorded = read_step(path, step)
+        return TrajectoryFile({}, recorded.batch, recorded.excluded)
+    if step is not None:
+        raise ValueError(f"--step is for a run, and {path} is no directory")
     try:
         if path.is_file() and not path.stat().st_size:
             raise ValueError("the file is empty")

@@ -50,6 +50,11 @@ def credit_path(run_dir: Path, step: int, process: int) -> Path:
     return run_dir / CREDIT / f"step-{step:06d}.process-{process}.npz"
 
 
+def credit_beside(trajectories: Path) -> Path:
+    """The file of what was computed of the trajectories in this file."""
+    return trajectories.parents[1] / CREDIT / f"{trajectories.name.partition('.jsonl')[0]}.npz"
+
+
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     return [path for _, path in sorted(_numbered(run_dir / CHECKPOINTS, _CHECKPOINT))]

@@ -1,18 +1,17 @@
-"""Trajectories with their credit, computed as the trainer did."""
+"""Trajectories with their credit, as training wrote it down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
+from agentgym.agents.run_files import credit_beside
 from agentgym.agents.trajectory import Trajectory
 from agentgym.report.run_data import TrajectoryFiles
 from agentgym.trainers.batch import TurnBatch
-from agentgym.trainers.credit import compute, get_scheme
-from agentgym.trainers.experience import usable_trajectories
 
-_PART_SUFFIX = "_advantage_T"
+_PART, _SUFFIX = "part.", "_advantage_T"
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Credited:
 
     trajectory: Trajectory
     advantages: list[float] | None = None
-    """None for a trajectory that takes no part, or where no credit could be computed."""
+    """None for a trajectory that takes no part, or whose credit was not written down."""
     parts: Mapping[str, list[float]] = field(default_factory=dict)
     """The advantages that the scheme makes its own of, by name: for GiGPO those of episode and step."""
 
@@ -33,38 +32,34 @@ class CreditedStep:
     files: TrajectoryFiles
     episodes: list[Credited]
     problem: str | None
-    """Why no credit could be computed."""
+    """Why there is no credit."""
 
 
-def credited_step(files: TrajectoryFiles, config: Mapping[str, Any]) -> CreditedStep:
-    """Read a step's trajectories and compute their credit as the trainer did.
+def credited_step(files: TrajectoryFiles) -> CreditedStep:
+    """Read a step's trajectories and their credit.
 
-    Raises `ValueError` for a file that cannot be read; a scheme that cannot be computed from trajectories
-    alone is no error but a `problem` that is shown.
+    Raises `ValueError` for a file that cannot be read; that there is no file of credit is no error but a `problem`
+    that is shown.
     """
-    trajectories = files.read()
-    try:
-        return CreditedStep(files, _with_credit(trajectories, config), None)
-    except ValueError as error:
-        return CreditedStep(files, [Credited(trajectory) for trajectory in trajectories], str(error))
+    missing = [path for path in map(credit_beside, files.paths) if not path.is_file()]
+    if missing:
+        problem = f"There is no {missing[0].parent.name}/{missing[0].name}: an earlier agentgym wrote this run."
+        return CreditedStep(files, [Credited(t) for played in files.read() for t in played], problem)
+    pairs = zip(files.read(), files.paths, strict=True)
+    return CreditedStep(files, [each for played, path in pairs for each in _credited(played, path)], None)
 
 
-def _with_credit(trajectories: Sequence[Trajectory], config: Mapping[str, Any]) -> list[Credited]:
-    scheme, params = config.get("credit"), config.get("credit_kwargs") or {}
-    if not isinstance(scheme, str) or not isinstance(params, dict):
-        raise ValueError("the configuration names no credit scheme")
-    usable = usable_trajectories(trajectories, get_scheme(scheme).requires_groups)
-    batch = TurnBatch.from_trajectories(usable)
-    credit = compute(scheme, batch, **params)
-    nested = {name: batch.nest_turns(part) for name, part in credit.parts.items() if name.endswith(_PART_SUFFIX)}
-    advantages = batch.nest_turns(credit.turn_advantages(batch))
-    place = {id(trajectory): i for i, trajectory in enumerate(usable)}
-    credited = []
-    for trajectory in trajectories:
-        i = place.get(id(trajectory))
-        if i is None:
-            credited.append(Credited(trajectory))
-        else:
-            parts = {name.removesuffix(_PART_SUFFIX): values[i] for name, values in nested.items()}
-            credited.append(Credited(trajectory, advantages[i], parts))
+def _credited(played: Sequence[Trajectory], path: Path) -> list[Credited]:
+    """A process's trajectories with their credit."""
+    batch = TurnBatch.load(credit_beside(path))
+    advantages = batch.nest_turns(batch.columns["advantage_T"])
+    parts = {
+        name.removeprefix(_PART).removesuffix(_SUFFIX): batch.nest_turns(values)
+        for name, values in batch.columns.items()
+        if name.startswith(_PART) and name.endswith(_SUFFIX)
+    }
+    credited = [Credited(trajectory) for trajectory in played]
+    for i, place in enumerate(batch.columns["place_N"].tolist()):
+        own = {name: values[i] for name, values in parts.items()}
+        credited[place] = Credited(played[place], advantages[i], own)
     return credited

@@ -58,7 +58,7 @@ def write_report(run_dir: Path) -> Path:
     run = read_run(run_dir)
     files = run.trajectory_files
     shown = [files[-1], *files[:1]] if len(files) > 1 else files
-    steps = [credited_step(step_files, run.config) for step_files in shown]
+    steps = [credited_step(step_files) for step_files in shown]
     page = _common(run, steps)
     template = _environment().get_template("report.html.jinja")
     for limits in _LIMITS:

@@ -76,13 +76,13 @@ class TrajectoryFiles:
     """The training step as in the metrics, from 1. File names count from 0."""
     paths: list[Path]
 
-    def read(self) -> list[Trajectory]:
-        """The trajectories of all processes, in the order in which the trainer gathers them."""
-        trajectories: list[Trajectory] = []
+    def read(self) -> list[list[Trajectory]]:
+        """The trajectories of each process."""
+        of_processes = []
         for path in self.paths:
             with _naming(path):
-                trajectories.extend(read_trajectories(path))
-        return trajectories
+                of_processes.append(list(read_trajectories(path)))
+        return of_processes
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def read_run(run_dir: Path) -> RunData:
         _read_metrics(run_dir / METRICS),
         evaluations,
         versions,
-        [TrajectoryFiles(step, paths) for step, paths in list_trajectories(run_dir).items()],
+        [TrajectoryFiles(step + 1, paths) for step, paths in list_trajectories(run_dir).items()],
     )
 
 

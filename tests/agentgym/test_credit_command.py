@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn, write_trajectories
@@ -15,6 +16,7 @@ from agentgym.credit_command import compare_file, credit_file
 from agentgym.credit_tables import families
 from agentgym.trainers.credit import Credit, credit, registry, schemes
 from agentgym.trainers.losses import losses
+from tests.small_model import SETTINGS, make_trainer
 
 GIGPO_CASES = sorted((Path(__file__).parents[1] / "golden" / "gigpo").glob("case_*.json"))
 
@@ -186,7 +188,7 @@ def test_wrong_calls_are_answered_in_one_line(tmp_path):
         ("gigop", file, {}, "unknown credit scheme 'gigop': did you mean 'gigpo'"),
         ("grpo", file, {"scal": "none"}, "grpo: unknown parameter 'scal': did you mean 'scale'?"),
         ("grpo", tmp_path / "nowhere.json", {}, f"{tmp_path / 'nowhere.json'}: No such file or directory"),
-        ("grpo", tmp_path, {}, f"{tmp_path}: Is a directory"),
+        ("grpo", tmp_path, {}, f"{tmp_path} is no run: it has no config.yaml"),
     ]:
         with pytest.raises(ValueError) as caught:
             credit_file(scheme, path, params)
@@ -298,3 +300,26 @@ def test_schemes_and_losses_are_listed_within_80_columns():
         parameters = [f"{p.name}={p.default}" for p in listed.parameters.values()]
         texts = (listed.name, listed.paper, *getattr(listed, "needs", []), *parameters)
         assert all(word in shown for text in texts for word in text.split()), listed.name
+
+
+def test_a_run_gives_its_own_credit_and_any_schemes_with_the_signals_that_it_computed(cloned_model, tmp_path):
+    settings = {"credit": "empg", "max_steps": 2, "trajectory_steps": 1}  # which needs entropies
+    trainer = make_trainer(cloned_model, tmp_path, **settings)
+    list(trainer.train())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(SETTINGS | settings))
+    own = json.loads(CliRunner().invoke(app, ["credit", str(tmp_path)]).stdout)
+    again = json.loads(CliRunner().invoke(app, ["credit", "empg", str(tmp_path), "--step", "2"]).stdout)
+    assert own["scheme"] == "empg" and own["turn_advantages"] == again["turn_advantages"]
+    assert own["token_advantages"] == again["token_advantages"]
+    assert own != json.loads(CliRunner().invoke(app, ["credit", str(tmp_path), "--step", "1"]).stdout)
+    shown = CliRunner().invoke(app, ["credit", "--compare", "empg", "grpo", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    gone = CliRunner().invoke(app, ["credit", str(tmp_path), "--step", "9"])
+    assert gone.exit_code == 2 and "step 9 was not kept; there is 1 to 2" in gone.stderr
+
+
+def test_every_nth_step_is_kept(cloned_model, tmp_path):
+    list(make_trainer(cloned_model, tmp_path, max_steps=3, trajectory_steps=2).train())
+    for folder, suffix in (("trajectories", "jsonl.gz"), ("credit", "npz")):
+        names = sorted(path.name for path in (tmp_path / folder).iterdir())
+        assert names == [f"step-{step:06d}.process-0.{suffix}" for step in (0, 2)]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from agentgym.agents.run_files import list_checkpoints
+from agentgym.agents.run_files import list_checkpoints, trajectory_path
 from agentgym.processes import check_launcher
 from tests.small_model import SETTINGS
 
@@ -30,21 +30,24 @@ def launch(tmp_path: Path, model: Path, *options: str, **settings: object) -> su
 @pytest.mark.parametrize("victim", ["the launcher", "the process that it started"])
 def test_workers_whose_launcher_is_gone_save_and_end(cloned_model, tmp_path, victim):
     process = launch(tmp_path, cloned_model, "--num_processes", "2", max_steps=10_000, save_steps=10_000)
-    begun = tmp_path / "run" / "trajectories" / "step-000003.process-1.jsonl"
-    deadline = time.monotonic() + 120
-    while not begun.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) == 3  # what accelerate started, and the two that train
-    if victim == "the launcher":
-        process.send_signal(signal.SIGTERM)
-    else:
-        family[0].kill()
-    _, alive = psutil.wait_procs(family, timeout=60)
-    for left in alive:
-        left.kill()
-    assert alive == []
+    family: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 120
+        while not trajectory_path(tmp_path / "run", 3, 1).exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) == 3  # what accelerate started, and the two that train
+        if victim == "the launcher":
+            process.send_signal(signal.SIGTERM)
+        else:
+            family[0].kill()
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert alive == []
+    finally:  # whatever went wrong, nothing trains on
+        for left in [process, *family]:
+            if left.is_running() if isinstance(left, psutil.Process) else left.poll() is None:
+                left.kill()
     _, said = process.communicate()
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == [f"step-{steps[-1]:06d}"]

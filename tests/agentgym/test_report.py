@@ -24,6 +24,7 @@ from agentgym.report.page import MAX_BYTES
 from agentgym.report.run_data import Metrics, read_run
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import compute
+from agentgym.trainers.experience import usable_trajectories
 
 HOSTILE = "</script><script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" {{ 7 * 7 }} $x_1$"
 CONFIG = {
@@ -87,6 +88,7 @@ def make_run(
     results: list[dict[str, Any]] | None = None,
     trajectories: dict[str, list[Trajectory]] | None = None,
     versions: dict[str, str] | None = None,
+    with_credit: bool = True,
 ) -> Path:
     """A run directory of the parts given."""
     run_dir.mkdir(exist_ok=True)
@@ -98,7 +100,18 @@ def make_run(
     for name, played in (trajectories or {}).items():
         (run_dir / "trajectories").mkdir(exist_ok=True)
         write_trajectories(run_dir / "trajectories" / f"{name}.jsonl", played)
+        if with_credit:
+            write_credit(run_dir, name, played, {**CONFIG, **(config or {})})
     return run_dir
+
+
+def write_credit(run_dir: Path, name: str, played: list[Trajectory], config: dict[str, Any]) -> None:
+    """What training would have computed and written."""
+    batch = TurnBatch.from_trajectories(usable := usable_trajectories(played, requires_groups=True))
+    credit = compute(config["credit"], batch, **config["credit_kwargs"])
+    places = {"place_N": np.array([next(i for i, t in enumerate(played) if t is u) for u in usable], dtype=int)}
+    (run_dir / "credit").mkdir(exist_ok=True)
+    batch.with_columns(credit.columns(batch) | places).save(run_dir / "credit" / f"{name}.npz")
 
 
 def full_run(run_dir: Path, text: str = "") -> Path:
@@ -112,7 +125,7 @@ def full_run(run_dir: Path, text: str = "") -> Path:
         config={"env_kwargs": {"data": text}} if text else None,
         metrics=[step_metrics(s, success_rate=0.3 + 0.01 * s) for s in range(1, 31)],
         results=[evaluation("before", 12), evaluation("after", 30)],
-        trajectories={"step-000001.process-0": group[:2], "step-000030.process-0": group},
+        trajectories={"step-000000.process-0": group[:2], "step-000029.process-0": group},
         versions={"torch": "2.6.0" + text},
     )
 
@@ -214,7 +227,7 @@ def test_task_types_are_listed_with_a_total(tmp_path: Path) -> None:
 
 
 def test_every_turn_shows_the_advantage_that_the_scheme_gives(run_dir: Path, html: str) -> None:
-    played = [t for files in read_run(run_dir).trajectory_files[-1:] for t in files.read()]
+    (played,) = read_run(run_dir).trajectory_files[-1].read()
     batch = TurnBatch.from_trajectories(played)
     advantages = batch.nest_turns(compute("gigpo", batch, gamma=0.9).turn_advantages(batch))
     last_step = html[html.index('<div class="panel') : html.index("Step 1 ·")]
@@ -231,7 +244,7 @@ def test_excluded_episodes_are_shown_and_take_no_part(tmp_path: Path) -> None:
     group = [episode("0/0", "ul", success=True), episode("0/0", "rr", success=False), failed]
     metrics = [step_metrics(1, **{"stop_reason/env_error": 1})]
     text = Outline(
-        report(make_run(tmp_path / "run", metrics=metrics, trajectories={"step-000001.process-0": group}))
+        report(make_run(tmp_path / "run", metrics=metrics, trajectories={"step-000000.process-0": group}))
     ).text
     assert text.count("takes no part in the credit") == 1
     assert f"1 × OSError: {HOSTILE}" in text
@@ -240,7 +253,7 @@ def test_excluded_episodes_are_shown_and_take_no_part(tmp_path: Path) -> None:
 
 def test_groups_of_all_processes_are_shown_and_the_command_counts_them(tmp_path: Path) -> None:
     files = {
-        f"step-000005.process-{p}": [
+        f"step-000004.process-{p}": [
             episode(f"4/{p}", "ul", success=True),
             episode(f"4/{p}", "r", success=False),
         ]
@@ -251,12 +264,11 @@ def test_groups_of_all_processes_are_shown_and_the_command_counts_them(tmp_path:
     assert f"accelerate launch --num_processes 2 -m agentgym.train {tmp_path}/run/config.yaml" in text
 
 
-def test_a_scheme_that_cannot_be_computed_is_a_notice(tmp_path: Path) -> None:
-    files = {"step-000001.process-0": [episode("0/0", "u", success=True), episode("0/0", "r", success=False)]}
-    run = make_run(tmp_path / "run", config={"credit": "gigpoo"}, trajectories=files)
-    text = Outline(report(run)).text
-    assert "No advantages for step 1. unknown credit scheme 'gigpoo'" in text
-    assert "takes no part" not in text
+def test_a_run_without_its_credit_is_shown_without(tmp_path: Path) -> None:
+    group = [episode("0/0", "u", success=True), episode("0/0", "d", success=False)]
+    make_run(tmp_path, metrics=[step_metrics(1)], trajectories={"step-000000.process-0": group}, with_credit=False)
+    text = Outline(report(tmp_path)).text
+    assert "No advantages for step 1. There is no credit/step-000000.process-0.npz: an earlier agentgym wrote" in text
 
 
 def test_health_warns_of_reencoded_tokens_and_numbers_that_are_not_finite(tmp_path: Path) -> None:
@@ -303,7 +315,7 @@ def test_long_runs_are_pooled() -> None:
 
 def test_long_episodes_are_cut_and_the_report_says_so(tmp_path: Path) -> None:
     played = [episode(f"0/{i // 8}", "u" * 60, success=i % 2 == 0, text="<&" * 400) for i in range(24)]
-    run = make_run(tmp_path / "run", trajectories={"step-000001.process-0": played})
+    run = make_run(tmp_path / "run", trajectories={"step-000000.process-0": played})
     html = report(run)
     assert (run / "report.html").stat().st_size <= MAX_BYTES
     assert "2 of the 3 groups of step 1" in html
@@ -326,8 +338,8 @@ def test_long_episodes_are_cut_and_the_report_says_so(tmp_path: Path) -> None:
         {"metrics": [step_metrics(1, kl=0.1), step_metrics(2)], "results": [evaluation("before", 3)]},
         {"results": []},
         {"results": [evaluation("after", 3)]},
-        {"trajectories": {"step-000001.process-0": []}},
-        {"trajectories": {"step-000001.process-0": [Trajectory("e", 0, "0/0", "t", "type")]}},
+        {"trajectories": {"step-000000.process-0": []}},
+        {"trajectories": {"step-000000.process-0": [Trajectory("e", 0, "0/0", "t", "type")]}},
     ],
 )
 def test_a_report_is_made_of_whatever_is_there(tmp_path: Path, parts: dict[str, Any]) -> None:
@@ -345,8 +357,8 @@ def test_text_is_shown_as_it_is_and_never_interpreted(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_do_not_stop_the_report(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", trajectories={"step-000001.process-0": [episode("0/0", "u", success=True)]})
-    path = run / "trajectories" / "step-000001.process-0.jsonl"
+    run = make_run(tmp_path / "run", trajectories={"step-000000.process-0": [episode("0/0", "u", success=True)]})
+    path = run / "trajectories" / "step-000000.process-0.jsonl"
     path.write_text(path.read_text().replace('"action": "u"', r'"action": "\ud800"'))
     assert report(run).endswith("</html>")
 
@@ -386,14 +398,14 @@ def test_the_same_run_gives_the_same_bytes(run_dir: Path, html: str) -> None:
         ("eval.json", '{"results": [}', "eval.json, line 1: not JSON"),
         ("eval.json", "[]", "eval.json: expected an object"),
         ("eval.json", '{"results": [{"stage": "during"}]}', "eval.json: 0.*not"),
-        ("trajectories/step-000001.process-0.jsonl", "{}\n", "process-0.jsonl, line 1: not a trajectory"),
-        ("trajectories/step-000001.process-0.jsonl", b"\xff\n", "process-0.jsonl, line 1: .utf-8. codec"),
+        ("trajectories/step-000000.process-0.jsonl", "{}\n", "process-0.jsonl, line 1: not a trajectory"),
+        ("trajectories/step-000000.process-0.jsonl", b"\xff\n", "process-0.jsonl, line 1: .utf-8. codec"),
     ],
 )
 def test_what_cannot_be_read_is_named_in_one_line(
     tmp_path: Path, name: str, content: str | bytes | None, message: str
 ) -> None:
-    run = make_run(tmp_path / "run", trajectories={"step-000001.process-0": []})
+    run = make_run(tmp_path / "run", trajectories={"step-000000.process-0": []})
     if content is None:
         (run / name).unlink()
     else:
