@@ -128,6 +128,7 @@ def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_di
     resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
     rollouts = Rollouts(
         agent,
+        agent.engine,
         loaded.model,
         partial(make_env, config, "train"),
         config.env_id,
@@ -138,6 +139,7 @@ def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_di
         config.seed,
         None if config.group_filter is None else named("group filter", config.group_filter, GROUP_FILTERS),
         config.num_envs,
+        config.env_workers,
     )
     return Trainer(
         policy=policy,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +23,8 @@ from rich.table import Column, Table
 from agentgym.terminal import plain_console, say_error
 
 if TYPE_CHECKING:
-    from agentgym.agents.agent import Agent
+    from agentgym.agents.agent import Decision, InstantAgent, View
+    from agentgym.agents.trajectory import Trajectory
     from agentgym.envs import TextEnv
 
 app = typer.Typer(
@@ -142,38 +144,51 @@ def play(
     from agentgym.agents.agent import ExpertAgent, HumanAgent, RandomAgent
     from agentgym.envs import make
 
-    players: dict[Player, Callable[[], Agent]] = {
+    players: dict[Player, Callable[[], InstantAgent]] = {
         Player.human: HumanAgent,
         Player.random: RandomAgent,
         Player.expert: ExpertAgent,
     }
+    make_env = partial(make, env, split=split, **_mapping(env_kwargs))
     with _clear_errors():
-        world = make(env, split=split, **_mapping(env_kwargs))
+        make_env().close()
     try:
-        _play_episode(world, env, seed, players[agent]())
+        trajectory = _play_episode(make_env, env, seed, players[agent]())
     except (EOFError, KeyboardInterrupt):
         _messages.print("\nstopped")
         raise typer.Exit(130) from None
-    except OSError as error:  # a search server that is down
-        say_error(_messages, f"the environment failed: {error}")
-        raise typer.Exit(1) from None
+    if not trajectory.counts:  # a search server that is down, say
+        say_error(_messages, f"the environment failed: {trajectory.error}")
+        raise typer.Exit(1)
 
 
-def _play_episode(world: TextEnv, env_id: str, seed: int, player: Agent) -> None:
-    from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
+def _play_episode(make_env: Callable[[], TextEnv], env_id: str, seed: int, player: InstantAgent) -> Trajectory:
+    from agentgym.agents.agent import InstantAgent
+    from agentgym.agents.episode import EpisodeSpec
+    from agentgym.agents.rollout import play as play_episodes
 
     console = plain_console()
-    episode = start_episode(world, EpisodeSpec(env_id, seed, group="", sampling_seed=seed))
-    console.print(f"{world.instructions}\n", style="dim")
-    stop_reason = None
-    while stop_reason is None:
-        console.print(f"{episode.observation}\n")
-        decision = player.act([episode])[0]
-        stop_reason = play_turn(episode, decision)
-        turn = episode.trajectory.turns[-1]
-        console.print(f"turn {episode.turn}: {turn.action}   reward {turn.reward:g}", style="bold")
-    console.print(f"{episode.observation}\n")
-    console.print(f"{stop_reason} after {episode.turn} turns, return {episode.trajectory.total_reward:.2f}")
+
+    class Shown(InstantAgent):
+        """The player, whose view is printed."""
+
+        def decide(self, view: View) -> Decision:
+            if view.turn == 0:
+                console.print(f"{view.rules}\n", style="dim")
+            console.print(f"{view.observation}\n")
+            return player.decide(view)
+
+    def show_turn(trajectory: Trajectory) -> None:
+        turn = trajectory.turns[-1]
+        console.print(f"turn {len(trajectory.turns)}: {turn.action}   reward {turn.reward:g}", style="bold")
+
+    spec = EpisodeSpec(env_id, seed, group="", sampling_seed=seed)
+    (trajectory,) = play_episodes(Shown(), make_env, [spec], on_turn=show_turn)
+    if trajectory.counts:
+        turns, total = len(trajectory.turns), trajectory.total_reward
+        console.print(f"{trajectory.final_observation}\n")
+        console.print(f"{trajectory.stop_reason} after {turns} turns, return {total:.2f}")
+    return trajectory
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -10,8 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
-from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs
-from agentgym.agents.rollout import play
+from agentgym.agents.evaluation import Evaluation, evaluate
 from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, load_run_config, try_environment
 from agentgym.envs import make
@@ -21,10 +22,18 @@ from agentgym.progress import progress_on
 class NamedAgent:
     """An agent, what it is called in results, and the run it comes from."""
 
-    def __init__(self, name: str, agent: Agent, config: RunConfig | None = None):
+    def __init__(
+        self,
+        name: str,
+        agent: Agent,
+        config: RunConfig | None = None,
+        serving: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        """`serving`: within, the agent's engine has its model."""
         self.name = name
         self.agent = agent
         self.config = config
+        self.serving = serving
 
 
 def load_agent(name: str) -> NamedAgent:
@@ -47,7 +56,8 @@ def load_agent(name: str) -> NamedAgent:
     run_config = _run_config(Path(name))
     loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
     config = run_config or RunConfig(env_id="")
-    return NamedAgent(name, make_agent(config, loaded, eval_temperature(config)), run_config)
+    agent = make_agent(config, loaded, eval_temperature(config))
+    return NamedAgent(name, agent, run_config, partial(agent.engine.serving, loaded.model, 0))
 
 
 def _run_config(path: Path) -> RunConfig | None:
@@ -75,12 +85,15 @@ def evaluate_agent(
         env_kwargs = agent.config.env_kwargs | limit | env_kwargs
     make_env = partial(make, env_id, **env_kwargs, split=split)
     try_environment(env_id, make_env)  # a wrong id or argument is an error of the call, not of an episode
-    with progress_on(console, transient=True) as progress:
+    with progress_on(console, transient=True) as progress, agent.serving():
         done, ended = progress.count(f"{agent.name} in {env_id}", episodes, unit="episode"), count(1)
-        trajectories = play(
+        return evaluate(
             agent.agent,
             make_env,
-            panel_specs(env_id, episodes=episodes, seed=seed),
+            env=env_id,
+            agent=agent.name,
+            split=split,
+            seed=seed,
+            episodes=episodes,
             on_episode=lambda _: done.reach(next(ended)),
         )
-    return evaluate(trajectories, env=env_id, agent=agent.name, split=split, seed=seed)

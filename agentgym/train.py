@@ -20,9 +20,8 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 
-from agentgym.agents.evaluation import evaluate, panel_specs
-from agentgym.agents.models import adapter_merged, pinned_model
-from agentgym.agents.rollout import play
+from agentgym.agents.evaluation import evaluate
+from agentgym.agents.models import pinned_model
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
 from agentgym.config import RunConfig, command_line, load_config, try_environment
@@ -161,26 +160,26 @@ class TrainingRun:
     def _evaluate(self, stage: str, progress: Progress) -> None:
         """Evaluate on the panel, every process a part of it."""
         config, accelerator = self.config, self.accelerator
-        specs = panel_specs(config.env_id, episodes=config.eval_episodes, seed=config.eval_seed)
-        mine = specs[accelerator.process_index :: accelerator.num_processes]
-        episodes, ended = progress.count(f"evaluate {stage}", len(mine), unit="episode"), count(1)
-        with adapter_merged(self.model.model):
-            played = play(
-                make_agent(config, self.model, eval_temperature(config)),
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        n_mine = len(range(config.eval_episodes)[share])
+        ended, done = progress.count(f"evaluate {stage}", n_mine, unit="episode"), count(1)
+        agent = make_agent(config, self.model, eval_temperature(config))
+        with agent.engine.serving(self.model.model, self.trainer.step):
+            evaluation = evaluate(
+                agent,
                 partial(make_env, config, config.eval_split),
-                mine,
+                env=config.env_id,
+                agent=str(self.directory.path) if stage == "after" else config.model,
+                split=config.eval_split,
+                seed=config.eval_seed,
+                episodes=config.eval_episodes,
                 num_envs=config.num_envs,
-                on_episode=lambda _: episodes.reach(next(ended)),
+                workers=config.env_workers,
+                share=share,
+                gather=gather_object,
+                on_episode=lambda _: ended.reach(next(done)),
             )
-        by_seed = {trajectory.seed: trajectory for trajectory in gather_object(played)}
-        evaluation = evaluate(
-            [by_seed[spec.seed] for spec in specs],
-            env=config.env_id,
-            agent=str(self.directory.path) if stage == "after" else config.model,
-            split=config.eval_split,
-            seed=config.eval_seed,
-        )
-        episodes.end(f"success {evaluation.success_rate:.1%}")
+        ended.end(f"success {evaluation.success_rate:.1%}")
         if self.is_main:
             self.directory.add_evaluation(evaluation, stage=stage, step=self.trainer.step)
 

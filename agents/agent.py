@@ -1,39 +1,53 @@
 """Agents: whoever answers an observation with an action.
 
-An agent is given all live episodes at once, so that a language model can answer them in one batch.
+An agent is asked, and answers when it can: a language model answers all who wait in one batch, a server whenever an
+answer comes in, and nobody is held up by another.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from agentgym.agents.trajectory import StopReason, Trajectory
-from agentgym.envs import NoPlanError, TextEnv
+from agentgym.agents.trajectory import StopReason, Turn
+from agentgym.envs import NoPlanError
 
 
-@dataclass(slots=True)
-class Episode:
-    """A live episode: its environment, and the present moment in it."""
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one seat of a live episode is shown when it is to act."""
 
-    env: TextEnv
-    trajectory: Trajectory
+    episode: str
+    """`Trajectory.episode`."""
+    seat: str
+    """"" in worlds with one seat."""
+    rules: str
+    """The environment's instructions."""
     observation: str
-    info: dict[str, Any]
-    sampling_seed: int
-    """What an agent's randomness in this episode derives from, and nothing else."""
+    info: Mapping[str, Any]
+    """As `agentgym.envs.Info`."""
+    turns: Sequence[Turn]
+    """What the seat has played so far."""
+    seed: int
+    """What an agent's randomness for this seat in this episode derives from, and nothing else."""
+    env: Any
+    """The environment itself: for its own expert and its action space, and nobody else."""
 
     @property
     def turn(self) -> int:
-        """How many turns have been played."""
-        return len(self.trajectory.turns)
+        """How many turns the seat has played."""
+        return len(self.turns)
 
 
 @dataclass(slots=True)
 class Decision:
-    """An agent's answer; or, with `stop_reason`, that it cannot answer and the episode ends here."""
+    """An agent's answer; or, with `stop_reason`, that it cannot answer and the episode ends here.
+
+    The other fields are those of `Turn`, which are recorded.
+    """
 
     action: str
     response: str = ""
@@ -52,46 +66,78 @@ class Decision:
 class Agent(Protocol):
     """Anything that acts."""
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        """One decision for each episode, in their order."""
+    @property
+    def trainable(self) -> bool:
+        """Whether what it plays is learned from."""
+        ...
+
+    def ask(self, views: Sequence[View]) -> None:
+        """Begin to think about answers."""
+        ...
+
+    def answers(self) -> list[tuple[View, Decision]]:
+        """Answers to those who were asked, in any order: at least one while any is waited for."""
         ...
 
 
-def _turn_random(episode: Episode) -> random.Random:
-    """Private randomness of this turn: the same whatever else is in the batch."""
-    return random.Random(f"{episode.sampling_seed}/{episode.turn}")
+class InstantAgent(ABC):
+    """Base of agents that answer each view by itself, at once: only `decide` is to be written."""
+
+    trainable = False
+
+    def __init__(self) -> None:
+        self._asked: list[View] = []
+
+    @abstractmethod
+    def decide(self, view: View) -> Decision:
+        """The answer."""
+
+    def ask(self, views: Sequence[View]) -> None:
+        """See `Agent.ask`."""
+        self._asked += views
+
+    def answers(self) -> list[tuple[View, Decision]]:
+        """See `Agent.answers`."""
+        asked, self._asked = self._asked, []
+        return [(view, self.decide(view)) for view in asked]
 
 
-def random_action(episode: Episode) -> str:
+def _turn_random(view: View) -> random.Random:
+    """Private randomness of this turn: the same whatever else is asked."""
+    return random.Random(f"{view.seed}/{view.turn}")
+
+
+def random_action(view: View) -> str:
     """One of the admissible actions; where they are not listed, one from the action space."""
-    rng = _turn_random(episode)
-    actions = episode.info.get("admissible_actions")
+    rng = _turn_random(view)
+    actions = view.info.get("admissible_actions")
     if actions:
         return str(rng.choice(actions))
-    episode.env.action_space.seed(rng.getrandbits(31))
-    return str(episode.env.action_space.sample())
+    space = view.env.action_space(view.seat) if view.seat else view.env.action_space
+    space.seed(rng.getrandbits(31))
+    return str(space.sample())
 
 
-class RandomAgent:
+class RandomAgent(InstantAgent):
     """Draws among the admissible actions; where they are not listed, from the action space."""
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        """See `Agent.act`."""
-        return [Decision(action=random_action(episode)) for episode in episodes]
+    def decide(self, view: View) -> Decision:
+        """See `InstantAgent.decide`."""
+        return Decision(random_action(view))
 
 
-def planned_action(env: TextEnv) -> str | None:
-    """The expert's next action; None where no plan leads to success any more.
+def planned_action(env: Any, seat: str = "") -> str | None:
+    """The expert's next action for a seat; None where no plan leads to success any more.
 
     Raises `NotImplementedError` where the environment has no expert.
     """
     try:
-        return env.expert()
+        return str(env.expert(seat) if seat else env.expert())
     except NoPlanError:
         return None
 
 
-class ExpertAgent:
+class ExpertAgent(InstantAgent):
     """Plays the environment's own expert, and with probability `noise` a random action (`random_action`).
 
     Where the expert sees no way to success any more, a random action is played: an imperfect
@@ -100,27 +146,25 @@ class ExpertAgent:
 
     def __init__(self, noise: float = 0.0):
         """`noise` in [0, 1]."""
+        super().__init__()
         if not 0 <= noise <= 1:
             raise ValueError(f"noise must be in [0, 1], not {noise}")
         self.noise = noise
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        """See `Agent.act`."""
-        return [self._decide(episode) for episode in episodes]
-
-    def _decide(self, episode: Episode) -> Decision:
+    def decide(self, view: View) -> Decision:
+        """See `InstantAgent.decide`."""
         try:
-            distribution = self.distribution(episode)
+            distribution = self.distribution(view)
         except NotImplementedError:
             raise
         except Exception as error:  # a search server that is down, say, when the expert asks it
             return Decision(action="", error=error)
-        return Decision(_turn_random(episode).choices(list(distribution), list(distribution.values()))[0])
+        return Decision(_turn_random(view).choices(list(distribution), list(distribution.values()))[0])
 
-    def distribution(self, episode: Episode) -> dict[str, float]:
+    def distribution(self, view: View) -> dict[str, float]:
         """The probability of every action that may be played."""
-        actions = list(dict.fromkeys(episode.info.get("admissible_actions", ()))) or [random_action(episode)]
-        expert = planned_action(episode.env)
+        actions = list(dict.fromkeys(view.info.get("admissible_actions", ()))) or [random_action(view)]
+        expert = planned_action(view.env, view.seat)
         if expert is None:
             return dict.fromkeys(actions, 1 / len(actions))
         distribution = dict.fromkeys(actions, self.noise / len(actions)) if self.noise else {}
@@ -128,9 +172,9 @@ class ExpertAgent:
         return distribution
 
 
-class HumanAgent:
+class HumanAgent(InstantAgent):
     """Asks at the terminal. End of input (Ctrl-D) raises `EOFError`."""
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        """See `Agent.act`."""
-        return [Decision(action=input("> ")) for _ in episodes]
+    def decide(self, view: View) -> Decision:
+        """See `InstantAgent.decide`."""
+        return Decision(input("> "))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from math import sqrt
 from statistics import NormalDist, fmean
 from typing import Any
 
-from agentgym.agents.rollout import EpisodeSpec
+from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.rollout import MakeEnv, Players, play
 from agentgym.agents.trajectory import Trajectory
 
 
@@ -66,6 +67,32 @@ def panel_specs(env_id: str, *, episodes: int, seed: int) -> list[EpisodeSpec]:
 
 
 def evaluate(
+    players: Players,
+    make_env: MakeEnv,
+    *,
+    env: str,
+    agent: str,
+    split: str,
+    seed: int,
+    episodes: int,
+    num_envs: int = 128,
+    workers: int = 16,
+    share: slice = slice(None),
+    gather: Callable[[list[Trajectory]], list[Trajectory]] = list,
+    on_episode: Callable[[Trajectory], None] = lambda trajectory: None,
+) -> Evaluation:
+    """Play a panel and sum it up; `env`, `agent` and `split` are the names in the result.
+
+    Where several processes evaluate together, `share` is this one's part of the panel, and `gather` gives the
+    trajectories of all. Raises `ValueError` when not one of the episodes could be played.
+    """
+    panel = panel_specs(env, episodes=episodes, seed=seed)
+    played = gather(play(players, make_env, panel[share], num_envs=num_envs, workers=workers, on_episode=on_episode))
+    in_order = sorted(played, key=lambda trajectory: trajectory.seed)  # stable: seats stay in their order
+    return summarise(in_order, env=env, agent=agent, split=split, seed=seed)
+
+
+def summarise(
     trajectories: Sequence[Trajectory],
     *,
     env: str,

@@ -31,11 +31,20 @@ class Parsed:
 class Format(Protocol):
     """A response format."""
 
-    name: str
-    instructions: str
-    """Added to the system prompt."""
-    reads: tuple[str, ...]
-    """The names of the parts that it can give: those of `Parsed.parts` and of `Parsed.spans`."""
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+        ...
+
+    @property
+    def instructions(self) -> str:
+        """Added to the system prompt."""
+        ...
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the parts that it can give: those of `Parsed.parts` and of `Parsed.spans`."""
+        ...
 
     def parse(self, response: str) -> Parsed:
         """Read a decoded response, whatever is in it."""

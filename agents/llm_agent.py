@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from agentgym.agents.agent import Decision, Episode
+from agentgym.agents.agent import Decision, View
 from agentgym.agents.contexts import ChatPieces, Context
-from agentgym.agents.engines import Engine, Sample, SamplingParams
+from agentgym.agents.engines import Engine, Request, Sample, SamplingParams
 from agentgym.agents.formats import Format
+from agentgym.agents.seeds import derived_seed
 from agentgym.agents.token_spans import token_spans
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn, added_prompt, tokens_through
 
@@ -29,31 +30,46 @@ class LLMAgent:
         format: Format,
         sampling: SamplingParams,
         context_length: int,
+        trainable: bool = True,
     ):
-        """`context_length`: an episode whose next prompt leaves no room for a response in it is ended."""
+        """`context_length`: an episode whose next prompt leaves no room for a response in it is ended.
+
+        `trainable=False`: a frozen partner, whose turns are played and not learned from.
+        """
         self.engine = engine
         self.tokenizer = tokenizer
         self.context = context
         self.format = format
         self.sampling = sampling
         self.context_length = context_length
+        self.trainable = trainable
+        self._keys = count()
+        self._asked: dict[Hashable, tuple[View, list[int]]] = {}
+        self._overflowed: list[View] = []
         self._pieces: dict[str, ChatPieces] = {}
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        """See `Agent.act`."""
-        prompts = [
-            self._prompt(episode.env.instructions, episode.trajectory.turns, episode.observation, episode.info)
-            for episode in episodes
-        ]
-        longest = self.context_length - self.sampling.max_new_tokens
-        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) <= longest]
-        samples = self.engine.generate(
-            [prompts[i] for i in fitting], [_turn_seed(episodes[i]) for i in fitting], self.sampling
-        )
-        decisions = [Decision(action="", stop_reason=StopReason.CONTEXT_OVERFLOW) for _ in episodes]
-        for i, sample in zip(fitting, samples, strict=True):
-            decisions[i] = self._decide(prompts[i], episodes[i].trajectory.turns, sample)
-        return decisions
+    def ask(self, views: Sequence[View]) -> None:
+        """See `Agent.ask`."""
+        requests = []
+        for view in views:
+            prompt = self._prompt(view.rules, view.turns, view.observation, view.info)
+            if len(prompt) > self.context_length - self.sampling.max_new_tokens:
+                self._overflowed.append(view)
+                continue
+            key = next(self._keys)
+            self._asked[key] = view, prompt
+            session = f"{view.episode}/{view.seat}"
+            requests.append(Request(key, prompt, derived_seed(view.seed, view.turn), self.sampling, session))
+        self.engine.submit(requests)
+
+    def answers(self) -> list[tuple[View, Decision]]:
+        """See `Agent.answers`."""
+        answers = [(view, Decision("", stop_reason=StopReason.CONTEXT_OVERFLOW)) for view in self._overflowed]
+        self._overflowed = []
+        for sample in self.engine.collect() if self._asked else ():
+            view, prompt = self._asked.pop(sample.key)
+            answers.append((view, self._decide(prompt, view.turns, sample)))
+        return answers
 
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
         """What the agent was shown before each turn, and what it would be shown after the last: tokens.
@@ -91,9 +107,3 @@ class LLMAgent:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-
-def _turn_seed(episode: Episode) -> int:
-    """The seed of this turn's sampling: a hash of the episode's seed and the turn."""
-    digest = blake2b(f"{episode.sampling_seed}/{episode.turn}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

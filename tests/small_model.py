@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,7 +57,9 @@ def save_cloned_model(directory: Path, *, steps: int = 100, noise: float = 0.3) 
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
-    demonstrations = demonstrate(make(LAKE, size=3), ExpertAgent(noise), tokenizer, Context(window=0), count(), "")
+    demonstrations = demonstrate(
+        partial(make, LAKE, size=3), ExpertAgent(noise), tokenizer, Context(window=0), count(), ""
+    )
     batches = iter(lambda: list(islice(demonstrations, 64)), None)
     for _ in clone(model, batches, learning_rate=1e-2, num_steps=steps, warmup_steps=5):
         pass

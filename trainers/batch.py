@@ -96,7 +96,7 @@ class TurnBatch:
         has_states = all(turn.state_key for turn in turns)
         has_tokens = not turns or any(turn.response_ids for turn in turns)
         return cls(
-            group_N=distinct(trajectory.group for trajectory in trajectories),
+            group_N=distinct((trajectory.group, trajectory.seat) for trajectory in trajectories),
             turn_offsets_N=offsets_of(len(trajectory.turns) for trajectory in trajectories),
             reward_T=np.array([turn.reward for turn in turns], dtype=np.float64),
             valid_T=np.array([turn.is_action_valid for turn in turns], dtype=np.bool_),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from agentgym.agents.agent import Decision, ExpertAgent, planned_action
+from agentgym.agents.agent import Decision, ExpertAgent, InstantAgent, View, planned_action
 from agentgym.agents.contexts import ChatPieces, Context
-from agentgym.agents.rollout import EpisodeSpec, play_turn, start_episode
+from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.rollout import play
+from agentgym.agents.trajectory import StopReason, added_prompt, tokens_through
 from agentgym.envs import TextEnv
 from agentgym.trainers.arrays import FloatArray, IntArray
 from agentgym.trainers.layout import Layout, TokenSequence, share_sequences
@@ -39,7 +42,7 @@ class _Choice:
 
 
 def demonstrate(
-    env: TextEnv,
+    make_env: Callable[[], TextEnv],
     expert: ExpertAgent,
     tokenizer: PreTrainedTokenizerBase,
     context: Context,
@@ -50,42 +53,50 @@ def demonstrate(
 
     In a dialogue context the decisions of an episode come in one piece.
     """
-    pieces = ChatPieces(tokenizer, instructions)
-    for seed in seeds:
-        choices = _play(env, expert, tokenizer, context, seed, pieces)
-        if context.window is not None:
-            yield from (_lay_out([choice]) for choice in choices)
-        elif played := list(choices):
-            yield _lay_out(played)
+    unplayed = iter(seeds)
+    while chunk := list(islice(unplayed, _CHUNK)):
+        demonstrator = _Demonstrator(expert, tokenizer, context, ChatPieces(tokenizer, instructions))
+        specs = [EpisodeSpec("", seed, group="", sampling_seed=seed) for seed in chunk]
+        play(demonstrator, make_env, specs, num_envs=1)
+        for choices in demonstrator.choices.values():
+            if context.window is not None:
+                yield from (_lay_out([choice]) for choice in choices)
+            elif choices:
+                yield _lay_out(choices)
 
 
-def _play(
-    env: TextEnv,
-    expert: ExpertAgent,
-    tokenizer: PreTrainedTokenizerBase,
-    context: Context,
-    seed: int,
-    pieces: ChatPieces,
-) -> Iterator[_Choice]:
-    """Play one episode and yield its decisions."""
-    end = tokenizer.eos_token_id
+_CHUNK = 32
+"""Episodes that are played before the first of them is yielded: they share an environment."""
 
-    def response_ids(action: str) -> list[int]:
-        return [*tokenizer.encode(action, add_special_tokens=False), end]
 
-    episode = start_episode(env, EpisodeSpec("", seed, group="", sampling_seed=seed))
-    stop_reason = None
-    while stop_reason is None and planned_action(env) is not None:
-        distribution = expert.distribution(episode)
-        action = expert.act([episode])[0].action
-        prompt = context.prompt(pieces, episode.trajectory.turns, episode.observation, end, episode.info)
+class _Demonstrator(InstantAgent):
+    """The expert, whose decisions are remembered in tokens, by episode."""
+
+    def __init__(self, expert: ExpertAgent, tokenizer: PreTrainedTokenizerBase, context: Context, pieces: ChatPieces):
+        super().__init__()
+        self.expert, self.tokenizer, self.context, self.pieces = expert, tokenizer, context, pieces
+        self.choices: dict[str, list[_Choice]] = {}
+
+    def decide(self, view: View) -> Decision:
+        """See `InstantAgent.decide`. Where no plan is left the episode ends: nobody should learn what follows."""
+        if view.turn == 0:
+            self.choices[view.episode] = []  # also at a second try
+        if planned_action(view.env, view.seat) is None:
+            return Decision("", stop_reason=StopReason.TERMINATED)
         first_token: dict[int, float] = {}
-        for alternative, probability in distribution.items():
-            token = response_ids(alternative)[0]
+        for alternative, probability in self.expert.distribution(view).items():
+            token = self._response(alternative)[0]
             first_token[token] = first_token.get(token, 0.0) + probability
-        response = response_ids(action)
-        yield _Choice(prompt, response, first_token)
-        stop_reason = play_turn(episode, Decision(action, prompt_ids=prompt, response_ids=response))
+        decision = self.expert.decide(view)
+        end = self.tokenizer.eos_token_id
+        prompt = self.context.prompt(self.pieces, view.turns, view.observation, end, view.info)
+        response = self._response(decision.action)
+        self.choices[view.episode].append(_Choice(prompt, response, first_token))
+        continues, added = added_prompt(tokens_through(view.turns), prompt)
+        return Decision(decision.action, continues=continues, prompt_ids=added, response_ids=response)
+
+    def _response(self, action: str) -> list[int]:
+        return [*self.tokenizer.encode(action, add_special_tokens=False), self.tokenizer.eos_token_id]
 
 
 def _lay_out(choices: Sequence[_Choice]) -> Demonstration:

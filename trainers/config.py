@@ -15,7 +15,7 @@ class TrainerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
-        {"save_steps", "save_total_limit", "num_envs", "trajectory_steps"}
+        {"save_steps", "save_total_limit", "num_envs", "env_workers", "trajectory_steps"}
     )
     """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
@@ -29,6 +29,8 @@ class TrainerConfig(BaseModel):
     """Episodes of one task."""
     num_envs: int = Field(128, ge=1)
     """Episodes that are live at a time, in each process."""
+    env_workers: int = Field(16, ge=1)
+    """Environments that are reset and stepped side by side, of those that wait for something."""
 
     task_sampler: str = "uniform"
     """Which tasks are drawn: "uniform", or one of your own as "module:Class" (`agentgym.trainers.tasks`)."""

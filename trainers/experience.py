@@ -65,5 +65,5 @@ def usable_trajectories(trajectories: Sequence[Trajectory], requires_groups: boo
     episode whose siblings all failed.
     """
     played = [t for t in trajectories if t.counts]
-    size = Counter(t.group for t in played)
-    return [t for t in played if size[t.group] > 1 or not requires_groups]
+    size = Counter((t.group, t.seat) for t in played)
+    return [t for t in played if size[t.group, t.seat] > 1 or not requires_groups]

@@ -42,6 +42,7 @@ class EpisodeRow(NamedTuple):
     """What the metrics must know of an episode."""
 
     group: str
+    seat: str
     stop_reason: StopReason | None
     success: bool
     reward: float
@@ -57,6 +58,7 @@ def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
     return [
         EpisodeRow(
             t.group,
+            t.seat,
             t.stop_reason,
             t.success,
             t.total_reward,
@@ -72,9 +74,9 @@ def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
 def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
     """What was played, by all processes. Episodes that the environment failed are counted and in nothing else."""
     played = [row for row in rows if row.stop_reason is not StopReason.ENV_ERROR]
-    groups: dict[str, list[float]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in played:
-        groups[row.group].append(row.reward)
+        groups[row.group, row.seat].append(row.reward)
     spreads = [pstdev(rewards) for rewards in groups.values()]
     n_turns = sum(row.n_turns for row in played)
     reasons = Counter(row.stop_reason for row in rows)

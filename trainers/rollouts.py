@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias
 
-from agentgym.agents.agent import Agent
-from agentgym.agents.models import adapter_merged
-from agentgym.agents.rollout import EpisodeSpec, MakeEnv, check_groups, play
+from agentgym.agents.engines import Engine
+from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.processes import Processes
@@ -50,9 +50,13 @@ class Collected:
 
 @dataclass
 class Rollouts:
-    """Groups of `group_size` episodes, played by the agent on tasks that the sampler draws. A part of the run."""
+    """Groups of `group_size` episodes, played on tasks that the sampler draws. A part of the run.
 
-    agent: Agent
+    `engine` samples from `model` for the players that learn.
+    """
+
+    players: Players
+    engine: Engine
     model: Any
     make_env: MakeEnv
     env_id: str
@@ -63,6 +67,7 @@ class Rollouts:
     seed: int
     keep: Keep | None = None
     num_envs: int = 128
+    env_workers: int = 16
 
     @property
     def per_process(self) -> bool:
@@ -78,7 +83,7 @@ class Rollouts:
         for _ in range(MAX_ROUNDS if self.keep else 1):
             tasks = self.tasks.draw(missing, step, first)
             groups = self._play(step, first, tasks, on_progress)
-            kept = {number: group for number, group in groups.items() if self._keeps(group)}
+            kept = {number: self._learned(group) for number, group in groups.items() if self._keeps(group)}
             collected.played += chain(*groups.values())
             collected.learned += chain(*kept.values())
             self._observe(tasks, first, groups)
@@ -110,8 +115,15 @@ class Rollouts:
             ended.append(trajectory)
             on_progress("rollout", len(ended), len(specs))
 
-        with adapter_merged(self.model):
-            trajectories = play(self.agent, self.make_env, specs, num_envs=self.num_envs, on_episode=count)
+        with self.engine.serving(self.model, step):
+            trajectories = play(
+                self.players,
+                self.make_env,
+                specs,
+                num_envs=self.num_envs,
+                workers=self.env_workers,
+                on_episode=count,
+            )
         check_groups(trajectories, self.group_size)
         groups: dict[int, list[Trajectory]] = defaultdict(list)
         for trajectory in trajectories:
@@ -120,6 +132,11 @@ class Rollouts:
 
     def _keeps(self, group: Sequence[Trajectory]) -> bool:
         return self.keep is None or self.keep([t for t in group if t.counts])
+
+    def _learned(self, group: Sequence[Trajectory]) -> list[Trajectory]:
+        """The trajectories of the seats that learn."""
+        players = self.players
+        return [t for t in group if not isinstance(players, Mapping) or not t.counts or players[t.seat].trainable]
 
     def _observe(self, tasks: Sequence[Task], first: int, groups: Mapping[int, Sequence[Trajectory]]) -> None:
         """Tell the sampler what became of all tasks of a round, whoever played them."""

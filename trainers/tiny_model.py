@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -233,9 +234,10 @@ class _Demonstrations(IterableDataset[list[Demonstration]]):
         worlds = [
             (env_id, kwargs) for env_id, kwargs, share in recipe.worlds for _ in range(round(share * recipe.batch_size))
         ]
+        seeds = [count(self.seed + i, len(worlds)) for i in range(len(worlds))]
         streams = [
-            demonstrate(make(env_id, **kwargs), expert, self.tokenizer, context, count(self.seed + i, len(worlds)), "")
-            for i, (env_id, kwargs) in enumerate(worlds)
+            demonstrate(partial(make, env_id, **kwargs), expert, self.tokenizer, context, own_seeds, "")
+            for (env_id, kwargs), own_seeds in zip(worlds, seeds, strict=True)
         ]
         while True:
             yield [next(stream) for stream in streams]

@@ -7,18 +7,22 @@ log-probability of every sampled token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agentgym.agents.engines import Sample, SamplingParams
+from agentgym.agents.engines import Request, Sample, SamplingParams
+from agentgym.agents.models import adapter_merged
 
 
 class TransformersEngine:
-    """Samples from a causal language model of transformers or peft."""
+    """Samples from a causal language model of transformers or peft, the very one that is trained."""
+
+    owns_weights = False
 
     def __init__(self, model: Any, stop_ids: Sequence[int], *, max_batch_tokens: int = 262_144):
         """`stop_ids`: tokens that end a response.
@@ -29,18 +33,36 @@ class TransformersEngine:
         self.model = model
         self.stop_ids = tuple(stop_ids)
         self.max_batch_tokens = max_batch_tokens
+        self.policy_step = 0
+        self._waiting: list[Request] = []
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        seeds: Sequence[int],
-        params: SamplingParams,
-    ) -> list[Sample]:
-        """See `Engine.generate`. Siblings with one prompt share its computation."""
-        for i, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise ValueError(f"prompt {i} is empty: the first token has nothing to be sampled from")
-        samples = [Sample() for _ in prompts]
+    @contextmanager
+    def serving(self, model: Any, step: int) -> Iterator[None]:
+        """See `Engine.serving`. The model's adapter is added to its weights meanwhile, which makes it quicker."""
+        self.model, self.policy_step = model, step
+        with adapter_merged(model):
+            yield
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """See `Engine.submit`."""
+        for request in requests:
+            if len(request.prompt) == 0:
+                raise ValueError(f"prompt {request.key} is empty: the first token has nothing to be sampled from")
+        self._waiting += requests
+
+    def collect(self) -> list[Sample]:
+        """See `Engine.collect`: all that waits is answered at once, in waves."""
+        waiting, self._waiting = self._waiting, []
+        samples: list[Sample] = []
+        for params in dict.fromkeys(request.params for request in waiting):
+            alike = [request for request in waiting if request.params == params]
+            samples += self._answer(alike, params)
+        return samples
+
+    def _answer(self, requests: Sequence[Request], params: SamplingParams) -> list[Sample]:
+        """Sample for requests with the same parameters. Siblings with one prompt share its computation."""
+        prompts = [request.prompt for request in requests]
+        samples = [Sample(request.key, policy_step=self.policy_step) for request in requests]
         # By length, then by content: padding is rare and equal prompts meet in one batch.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))
         start = 0
@@ -54,7 +76,7 @@ class TransformersEngine:
                 batch = order[start:end]
                 self._generate_batch(
                     [prompts[i] for i in batch],
-                    np.array([seeds[i] for i in batch], np.uint64),
+                    np.array([requests[i].seed for i in batch], np.uint64),
                     params,
                     [samples[i] for i in batch],
                 )

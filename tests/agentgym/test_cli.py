@@ -81,7 +81,9 @@ def test_play_with_arguments_and_without_a_server():
     nobody = ["--agent", "expert", "--env-kwargs", '{retriever: "http://127.0.0.1:9", retries: 0}']
     failed = CliRunner().invoke(app, ["play", "agentgym/SearchQA-v0", *nobody])
     assert failed.exit_code == 1
-    assert failed.stderr.startswith("error: the environment failed: http://127.0.0.1:9/retrieve: ")
+    assert failed.stderr.startswith(
+        "error: the environment failed: agentgym/SearchQA-v0, seed 0, turn 0: RetrieverError: http://127"
+    )
     assert failed.stderr.count("\n") == 1
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from agentgym.agents.evaluation import SuccessRate, evaluate, wilson_interval
+from agentgym.agents.evaluation import SuccessRate, summarise, wilson_interval
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn, write_trajectories
 from agentgym.report import write_report
 from agentgym.report.comparison import comparisons, newcombe
@@ -76,7 +76,7 @@ def step_metrics(step: int, **values: float) -> dict[str, float]:
 
 def evaluation(stage: str, successes: int, episodes: int = 40, *, task_type: str = "1 box") -> dict[str, Any]:
     played = [episode(str(i), "u", success=i < successes, task_type=task_type) for i in range(episodes)]
-    result = evaluate(played, env="agentgym/Sokoban-v0", agent="tiny", split="valid", seed=0).to_dict()
+    result = summarise(played, env="agentgym/Sokoban-v0", agent="tiny", split="valid", seed=0).to_dict()
     return {"stage": stage, "step": 0 if stage == "before" else 30, **result}
 
 
@@ -217,7 +217,7 @@ def test_each_environment_is_compared_with_itself_by_its_latest_evaluation(tmp_p
 
 
 def test_task_types_are_listed_with_a_total(tmp_path: Path) -> None:
-    before = evaluate(
+    before = summarise(
         [episode("1", "u", success=True, task_type="easy"), episode("2", "u", success=False, task_type="hard")],
         env="e", agent="a", split="valid", seed=0,
     )  # fmt: skip

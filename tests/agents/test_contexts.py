@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from agentgym.agents.agent import Episode
+from agentgym.agents.agent import View
 from agentgym.agents.contexts import DEFAULT_CHAT_TEMPLATE, ChatPieces, Context
-from agentgym.agents.engines import Sample, SamplingParams
+from agentgym.agents.engines import Request, Sample, SamplingParams
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.trajectory import Trajectory, Turn, added_prompt, tokens_through
@@ -308,11 +308,10 @@ def test_admissible_actions_follow_the_present_observation(window: int | None) -
         sampling=SamplingParams(max_new_tokens=8),
         context_length=500,
     )
-    env: Any = SimpleNamespace(instructions="")
-    episode = Episode(env, Trajectory("", 0, "", "", ""), "", {}, sampling_seed=0)
+    turns: list[Turn] = []
     for observation, actions in (("first", ["up", "down"]), ("second", ["left"])):
-        episode.observation, episode.info = observation, {"admissible_actions": actions}
-        decision = agent.act([episode])[0]
+        agent.ask([View("", "", "", observation, {"admissible_actions": actions}, turns, 0, None)])
+        ((_, decision),) = agent.answers()
         turn = Turn(
             observation,
             "",
@@ -321,7 +320,7 @@ def test_admissible_actions_follow_the_present_observation(window: int | None) -
             prompt_ids=decision.prompt_ids,
             response_ids=decision.response_ids,
         )
-        episode.trajectory.turns.append(turn)
+        turns.append(turn)
     first, second = engine.prompts
     listed = "<|user|>first\n\nAdmissible actions:\nup\ndown<|end|><|assistant|>"
     assert dialogue.decode(first) == listed
@@ -343,14 +342,24 @@ def test_a_negative_window_is_refused() -> None:
 class Scripted:
     """An engine that answers with given tokens, and remembers the prompts."""
 
+    owns_weights = True
+
     def __init__(self, answer: Callable[[], list[int]]):
         self.answer = answer
         self.prompts: list[Sequence[int]] = []
+        self.waiting: list[Request] = []
 
-    def generate(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: Any) -> list[Sample]:
-        self.prompts += prompts
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.prompts += [request.prompt for request in requests]
+        self.waiting += requests
+
+    def collect(self) -> list[Sample]:
+        waiting, self.waiting = self.waiting, []
         ids = self.answer()
-        return [Sample(list(ids), [-1.0] * len(ids)) for _ in prompts]
+        return [Sample(request.key, list(ids), [-1.0] * len(ids)) for request in waiting]
+
+    def serving(self, model: Any, step: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @pytest.mark.parametrize("style", FAITHFUL)
@@ -366,14 +375,13 @@ def test_an_agent_goes_on_where_its_response_ended(style: str) -> None:
         sampling=SamplingParams(max_new_tokens=8),
         context_length=1000,
     )
-    env: Any = SimpleNamespace(instructions=RULES)
-    episode = Episode(env, Trajectory("", 0, "", "", ""), "a", {}, sampling_seed=0)
+    turns: list[Turn] = []
     for observation in "ab":
-        episode.observation = observation
-        decision = agent.act([episode])[0]
+        agent.ask([View("", "", RULES, observation, {}, turns, 0, None)])
+        ((_, decision),) = agent.answers()
         assert decision.action == "up"
         assert decision.response == "<think>x</think><action> up </action>"
-        assert [*tokens_through(episode.trajectory.turns), *decision.prompt_ids] == engine.prompts[-1]
+        assert [*tokens_through(turns), *decision.prompt_ids] == engine.prompts[-1]
         turn = Turn(
             observation,
             "",
@@ -382,7 +390,7 @@ def test_an_agent_goes_on_where_its_response_ended(style: str) -> None:
             prompt_ids=decision.prompt_ids,
             response_ids=decision.response_ids,
         )
-        episode.trajectory.turns.append(turn)
+        turns.append(turn)
     between = dialogue.decode(engine.prompts[1][len(engine.prompts[0]) :])
     marks = dialogue.rendered(["a", "b"], ["<think>x</think><action> up </action>"])
     assert marks.endswith(between)

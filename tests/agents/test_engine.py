@@ -21,7 +21,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from agentgym.agents.engines import Sample, SamplingParams
+from agentgym.agents.engines import Sample, SamplingParams, generate
 from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.trainers.layout import TokenSequence, share_sequences
 from agentgym.trainers.policy import Policy, logprob
@@ -85,7 +85,7 @@ def tokens_of(samples: Sequence[Sample]) -> list[list[int]]:
 def test_logprobs_are_those_the_trainer_computes(architecture: str, temperature: float, top_p: float) -> None:
     model, prompts = model_of(architecture), mixed_prompts()
     params = SamplingParams(max_new_tokens=12, temperature=temperature, top_p=top_p)
-    samples = TransformersEngine(model, STOP).generate(prompts, range(len(prompts)), params)
+    samples = generate(TransformersEngine(model, STOP), prompts, range(len(prompts)), params)
 
     lengths = {len(sample.ids) for sample in samples}
     assert len(lengths) > 2 and max(lengths) == 12, "some should stop in the middle, some not at all"
@@ -112,7 +112,7 @@ PARAMS = SamplingParams(max_new_tokens=8, temperature=0.9, top_p=0.95)
 def one_by_one() -> list[Sample]:
     """Every prompt answered alone; the seeds of two equal prompts differ, those of two others are equal."""
     engine, seeds = TransformersEngine(model_of("llama"), STOP), range(len(mixed_prompts()))
-    return [engine.generate([p], [s // 2], PARAMS)[0] for p, s in zip(mixed_prompts(), seeds, strict=True)]
+    return [generate(engine, [p], [s // 2], PARAMS)[0] for p, s in zip(mixed_prompts(), seeds, strict=True)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,7 +123,7 @@ def one_by_one() -> list[Sample]:
 def test_neither_order_nor_company_nor_batching_matter(members: list[int], max_batch_tokens: int) -> None:
     prompts, alone = mixed_prompts(), one_by_one()
     engine = TransformersEngine(model_of("llama"), STOP, max_batch_tokens=max_batch_tokens)
-    samples = engine.generate([prompts[i] for i in members], [i // 2 for i in members], PARAMS)
+    samples = generate(engine, [prompts[i] for i in members], [i // 2 for i in members], PARAMS)
     assert tokens_of(samples) == [alone[i].ids for i in members]
     for sample, i in zip(samples, members, strict=True):
         assert sample.logprobs == pytest.approx(alone[i].logprobs, abs=1e-5)
@@ -131,7 +131,7 @@ def test_neither_order_nor_company_nor_batching_matter(members: list[int], max_b
 
 def test_the_seed_decides() -> None:
     engine, prompt = TransformersEngine(model_of("llama"), ()), mixed_prompts()[0]
-    draws = [tokens_of(engine.generate([prompt] * 16, range(first, first + 16), PARAMS)) for first in (0, 0, 8)]
+    draws = [tokens_of(generate(engine, [prompt] * 16, range(first, first + 16), PARAMS)) for first in (0, 0, 8)]
     assert draws[0] == draws[1]
     assert draws[0][8:] == draws[2][:8]
     assert len({tuple(ids) for ids in draws[0]}) == 16
@@ -143,7 +143,7 @@ def test_max_batch_tokens_bounds_every_batch() -> None:
     prompts = [[i % VOCABULARY] * (1 + i % 7) for i in range(40)]
     try:
         engine = TransformersEngine(model, (), max_batch_tokens=64)
-        engine.generate(prompts, range(40), SamplingParams(max_new_tokens=3))
+        generate(engine, prompts, range(40), SamplingParams(max_new_tokens=3))
     finally:
         handle.remove()
     prefills = [shape for shape in sizes if shape[1] > 1]
@@ -157,7 +157,7 @@ def test_max_batch_tokens_bounds_every_batch() -> None:
 def test_greedy_is_the_argmax_of_a_plain_forward() -> None:
     model, prompts = model_of("llama"), mixed_prompts()
     params = SamplingParams(max_new_tokens=10, temperature=0)
-    samples = TransformersEngine(model, STOP).generate(prompts, range(len(prompts)), params)
+    samples = generate(TransformersEngine(model, STOP), prompts, range(len(prompts)), params)
     for prompt, sample in zip(prompts, samples, strict=True):
         ids = list(prompt)
         for token, sampled_at in zip(sample.ids, sample.logprobs, strict=True):
@@ -171,7 +171,7 @@ def test_greedy_is_the_argmax_of_a_plain_forward() -> None:
 def test_greedy_is_what_transformers_generates(architecture: str) -> None:
     model, prompts = model_of(architecture), mixed_prompts()
     params = SamplingParams(max_new_tokens=10, temperature=0)
-    ours = TransformersEngine(model, STOP).generate(prompts, range(len(prompts)), params)
+    ours = generate(TransformersEngine(model, STOP), prompts, range(len(prompts)), params)
     for prompt, sample in zip(prompts, ours, strict=True):
         theirs = model.generate(
             torch.tensor([prompt]),
@@ -201,7 +201,7 @@ def counts_of(tokens: Sequence[int]) -> NDArray[np.int64]:
 def test_frequencies_are_the_probabilities() -> None:
     model, prompt = model_of("llama"), [3, 1, 4, 1, 5]
     params = SamplingParams(max_new_tokens=2, temperature=1.3)
-    draws = tokens_of(TransformersEngine(model, ()).generate([prompt] * 6000, range(6000), params))
+    draws = tokens_of(generate(TransformersEngine(model, ()), [prompt] * 6000, range(6000), params))
     first = counts_of([ids[0] for ids in draws])
     assert excess(first, probabilities_after(model, prompt, 1.3)) < 4
     # The test sees a bias: the same draws do not pass for those of a slightly other temperature.
@@ -217,7 +217,7 @@ def test_frequencies_are_the_probabilities() -> None:
 def test_top_p_draws_from_the_nucleus_alone(top_p: float) -> None:
     model, prompt = model_of("llama"), [3, 1, 4]
     params = SamplingParams(max_new_tokens=1, temperature=1.5, top_p=top_p)
-    samples = TransformersEngine(model, ()).generate([prompt] * 4000, range(4000), params)
+    samples = generate(TransformersEngine(model, ()), [prompt] * 4000, range(4000), params)
     drawn = counts_of([sample.ids[0] for sample in samples])
 
     whole = probabilities_after(model, prompt, 1.5)
@@ -239,19 +239,19 @@ def test_the_model_is_left_as_it_was() -> None:
     engine, params = TransformersEngine(model, STOP), SamplingParams(max_new_tokens=2)
     model.train()
     try:
-        samples = engine.generate([[1, 2]], [0], params)
+        samples = generate(engine, [[1, 2]], [0], params)
         assert model.training
     finally:
         model.eval()
-    assert samples == engine.generate([[1, 2]], [0], params)
+    assert samples == generate(engine, [[1, 2]], [0], params)
     assert not model.training
 
 
 def test_no_prompts_and_empty_prompts() -> None:
     engine, params = TransformersEngine(model_of("llama"), STOP), SamplingParams()
-    assert engine.generate([], [], params) == []
+    assert generate(engine, [], [], params) == []
     with pytest.raises(ValueError, match="prompt 1 is empty"):
-        engine.generate([[1], []], [0, 0], params)
+        generate(engine, [[1], []], [0, 0], params)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym.agents.evaluation import Evaluation, evaluate, panel_specs, success_rate, wilson_interval
+from agentgym.agents.evaluation import Evaluation, panel_specs, success_rate, summarise, wilson_interval
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 
 
@@ -52,7 +52,7 @@ def failed(error: str = "KeyError: 1") -> Trajectory:
 
 
 def of(*trajectories: Trajectory) -> Evaluation:
-    return evaluate(trajectories, env="env", agent="me", split="valid", seed=7)
+    return summarise(trajectories, env="env", agent="me", split="valid", seed=7)
 
 
 def test_what_the_environment_failed_is_counted_and_in_no_rate() -> None:

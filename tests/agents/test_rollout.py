@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,14 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentgym.agents.agent import Decision, Episode, ExpertAgent, RandomAgent
+from agentgym.agents.agent import Decision, ExpertAgent, InstantAgent, RandomAgent, View
 from agentgym.agents.contexts import Context
 from agentgym.agents.engines import SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
+from agentgym.agents.episode import Branch, EpisodeSpec, SoloEpisode
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, stop_token_ids
-from agentgym.agents.rollout import EpisodeSpec, GroupError, check_groups, play
+from agentgym.agents.rollout import GroupError, check_groups, play
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 from agentgym.envs import NoPlanError, TextEnv, make
 
@@ -70,16 +73,20 @@ class Stairs(TextEnv):
         self.closed = True
 
 
-class Always:
+class Always(InstantAgent):
     """Plays one action."""
 
     def __init__(self, action: str):
+        super().__init__()
         self.action = action
         self.waves: list[list[int]] = []
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        self.waves.append([episode.trajectory.seed for episode in episodes])
-        return [Decision(self.action) for _ in episodes]
+    def ask(self, views: Sequence[View]) -> None:
+        self.waves.append([view.env.seed for view in views])
+        super().ask(views)
+
+    def decide(self, view: View) -> Decision:
+        return Decision(self.action)
 
 
 def specs(n: int, env_id: str = "stairs") -> list[EpisodeSpec]:
@@ -148,11 +155,13 @@ def test_wrong_calls() -> None:
     assert play(RandomAgent(), Stairs, []) == []
     with pytest.raises(ValueError, match="num_envs must be at least 1, not 0"):
         play(RandomAgent(), Stairs, specs(1), num_envs=0)
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
+        play(RandomAgent(), Stairs, specs(1), workers=0)
 
 
 def test_environments_are_closed_when_the_agent_fails(make_stairs: Callable[[], Stairs], made: list[Stairs]) -> None:
-    class Gone:
-        def act(self, episodes: Sequence[Episode]) -> list[Decision]:
+    class Gone(InstantAgent):
+        def decide(self, view: View) -> Decision:
             raise EOFError
 
     with pytest.raises(EOFError):
@@ -220,11 +229,14 @@ def test_two_failures_are_an_env_error_and_nobody_elses(where: str, caplog: pyte
     expected = resting(6)
     del expected[2]
     assert played == expected
-    assert (failed.stop_reason, failed.error) == (StopReason.ENV_ERROR, "KeyError: 'bug 0'")
+    assert (failed.stop_reason, failed.error) == (
+        StopReason.ENV_ERROR,
+        f"stairs, seed 2, {'at reset' if where == 'reset' else 'turn 1'}: KeyError: 'bug 0'",
+    )
     assert (failed.env_id, failed.seed, failed.group, failed.turns) == ("stairs", 2, "g0", [])
     assert not failed.success
     assert len(ended) == 6
-    assert "stairs, seed 2: KeyError: 'bug 0' again; the episode is excluded" in caplog.text
+    assert f"{failed.error} again; the episode is excluded" in caplog.text
 
 
 def test_an_expert_that_fails_ends_its_episode_alone() -> None:
@@ -237,7 +249,7 @@ def test_an_expert_that_fails_ends_its_episode_alone() -> None:
     played = play(ExpertAgent(), Unreachable, specs(12))
     failed = [trajectory for trajectory in played if trajectory.stop_reason is StopReason.ENV_ERROR]
     assert 0 < len(failed) < len(played)
-    assert all(trajectory.error == "OSError: no answer from the server" for trajectory in failed)
+    assert all(str(trajectory.error).endswith("turn 0: OSError: no answer from the server") for trajectory in failed)
     assert all(trajectory.success for trajectory in played if trajectory not in failed)
 
 
@@ -256,7 +268,84 @@ def test_failures_to_make_an_environment_are_failures_too() -> None:
         raise OSError("no such server")
 
     (failed,) = play(Always("rest"), never, specs(1))
-    assert failed.error == "OSError: no such server"
+    assert failed.error == "stairs, seed 0, at reset: OSError: no such server"
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"reward": float("nan")}, "seed 3, turn 1: the reward is nan, not a finite number"),
+        ({"reward": float("-inf")}, "seed 3, turn 1: the reward is -inf, not a finite number"),
+        ({"reward": None}, "seed 3, turn 1: the reward is None, not a finite number"),
+        ({"reward": "1.0"}, "seed 3, turn 1: the reward is '1.0', not a finite number"),
+        ({"observation": b"step"}, "seed 3, turn 1: the observation is b'step', not a str"),
+        ({"info": None}, "seed 3, turn 1: info is None, not a dict"),
+        ({"info": {"success": False}}, "seed 3, turn 1: info lacks 'task_id', 'task_type', 'state_key', 'is_action_v"),
+        ({"parts": {"form": float("inf")}}, "seed 3, turn 1: reward_parts['form'] is inf, not a finite number"),
+    ],
+)
+def test_what_no_environment_may_give_is_a_failure_of_its_episode_alone(broken: dict[str, Any], reason: str) -> None:
+    class Broken(Stairs):
+        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+            observation, reward, terminated, truncated, info = super().step(action)
+            if self.seed == 3 and self.turn == 2:
+                info = broken.get("info", info | {"reward_parts": broken.get("parts", {})})
+                return broken.get("observation", observation), broken.get("reward", reward), terminated, truncated, info
+            return observation, reward, terminated, truncated, info
+
+    played = play(Always("rest"), Broken, specs(5))
+    failed = played.pop(3)
+    expected = resting(5)
+    del expected[3]
+    assert played == expected and not failed.counts and reason in str(failed.error)
+
+
+# Workers --------------------------------------------------------------------------------------------------
+
+
+class Waits(Stairs):
+    """Every call waits until another is waiting too, or for half a second: alone each would be long."""
+
+    waits = True
+    barrier: threading.Barrier
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        with suppress(threading.BrokenBarrierError):
+            self.barrier.wait(timeout=30)
+            self.met.append(threading.current_thread().name)
+        return super().step(action)
+
+
+def test_environments_that_wait_are_stepped_side_by_side_with_the_same_results() -> None:
+    """Four who wait for one another would be stuck if they were stepped one after the other."""
+    kind = type("Meeting", (Waits,), {"barrier": threading.Barrier(4), "met": []})
+    played = play(Always("rest"), kind, specs(4), workers=4)
+    assert played == resting(4)
+    assert len(set(kind.met)) == 4
+    assert play(RandomAgent(), Stairs, specs(20), workers=3) == play(RandomAgent(), Stairs, specs(20))
+
+
+# Branches -------------------------------------------------------------------------------------------------
+
+
+def test_an_episode_is_played_on_from_a_branch() -> None:
+    """With the same luck as it was going to be; with other luck, other ways from the same turn on."""
+    starts = [EpisodeSpec("stairs", 3, "g", sampling_seed=seed) for seed in range(20)]
+    played = play(RandomAgent(), partial(Stairs, max_turns=9), starts)
+    whole, start = max(zip(played, starts, strict=True), key=lambda of: len(of[0].turns))
+    assert len(whole.turns) > 3
+    episode = SoloEpisode(Stairs(max_turns=9), start)
+    for turn in whole.turns[:2]:
+        (view,) = episode.to_act()
+        episode.play(view, Decision(turn.action))
+    branch = episode.snapshot()
+    assert play(RandomAgent(), partial(Stairs, max_turns=9), [branch]) == [whole]
+    others = [replace(branch, spec=replace(start, group="h", sampling_seed=seed)) for seed in range(20)]
+    ways = play(RandomAgent(), partial(Stairs, max_turns=9), others, num_envs=3)
+    assert all(way.turns[:2] == whole.turns[:2] and way.group == "h" for way in ways)
+    assert len({tuple(turn.action for turn in way.turns) for way in ways}) > 3
+    assert len({way.episode for way in ways}) == 20
+    assert isinstance(branch, Branch) and branch.trajectories[0].turns == whole.turns[:2]
 
 
 # Stop reasons ---------------------------------------------------------------------------------------------
@@ -403,9 +492,9 @@ def test_llm_turns_are_recorded_token_by_token(small: LoadedModel) -> None:
             assert turn.action == turn.response.strip()
 
 
-def episode_of(env: TextEnv, seed: int = 3) -> Episode:
-    observation, info = env.reset(seed=seed)
-    return Episode(env, Trajectory("", seed, "", "", ""), observation, info, sampling_seed=0)
+def view_of(env: TextEnv, seed: int = 3) -> View:
+    (view,) = SoloEpisode(env, EpisodeSpec("", seed, "", sampling_seed=0)).to_act()
+    return view
 
 
 def test_random_actions_come_from_the_admissible_ones_or_the_space() -> None:
@@ -416,8 +505,8 @@ def test_random_actions_come_from_the_admissible_ones_or_the_space() -> None:
 
 
 def test_an_experts_distribution() -> None:
-    assert ExpertAgent().distribution(episode_of(Stairs())) == {"climb": 1}
-    noisy = ExpertAgent(0.6).distribution(episode_of(Stairs()))
+    assert ExpertAgent().distribution(view_of(Stairs())) == {"climb": 1}
+    noisy = ExpertAgent(0.6).distribution(view_of(Stairs()))
     assert noisy == pytest.approx({"climb": 0.6, "rest": 0.2, "jump": 0.2})
     with pytest.raises(ValueError, match=r"noise must be in \[0, 1\], not 1.5"):
         ExpertAgent(1.5)

@@ -13,10 +13,11 @@ import numpy as np
 from agentgym.agents.contexts import Context
 from agentgym.agents.engines import SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
+from agentgym.agents.episode import EpisodeSpec
 from agentgym.agents.formats import Parsed, get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import load_model
-from agentgym.agents.rollout import EpisodeSpec, play
+from agentgym.agents.rollout import play
 from agentgym.envs import make
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, compute, credit

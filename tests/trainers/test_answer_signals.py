@@ -36,7 +36,7 @@ def trainer(request, tmp_path_factory):
 
 
 def agent_of(trainer):
-    return trainer.rollouts.agent
+    return trainer.rollouts.players
 
 
 def told_of(trainer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from itertools import count, islice
 
 import pytest
@@ -21,7 +22,7 @@ from tests.small_model import LAKE
 def cloned(cloned_model):
     """A small model and what it could clone: dialogues of different lengths."""
     loaded = load_model(cloned_model)
-    lake = make(LAKE, size=3, max_turns=6)
+    lake = partial(make, LAKE, size=3, max_turns=6)
     stream = demonstrate(lake, ExpertAgent(0.5), loaded.tokenizer, Context(window=None), count(), "")
     demonstrations = list(islice(stream, 8))
     assert len({len(each.sequence.ids) for each in demonstrations}) > 1

@@ -7,7 +7,7 @@ import json
 import math
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentgym.agents.agent import Decision, Episode
-from agentgym.agents.rollout import EpisodeSpec, play
+from agentgym.agents.agent import Decision, InstantAgent, View
+from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.rollout import play
 from agentgym.agents.trajectory import StopReason
 from agentgym.envs.index_cache import CACHE_VARIABLE
 from agentgym.envs.search_qa import remote
@@ -330,11 +331,11 @@ def test_nobody_answers() -> None:
         HttpRetriever(f"http://{'a' * 80}/", retries=0).search("q", 1)
 
 
-class Searcher:
+class Searcher(InstantAgent):
     """An agent that searches, whatever it reads."""
 
-    def act(self, episodes: Sequence[Episode]) -> list[Decision]:
-        return [Decision(action="search[q]") for _ in episodes]
+    def decide(self, view: View) -> Decision:
+        return Decision(action="search[q]")
 
 
 def test_a_failed_search_is_no_failure_of_the_agent() -> None:
