@@ -29,6 +29,7 @@ from agentgym.envs.told import look_at
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
 from agentgym.report import write_report
+from agentgym.resolved import resolved
 from agentgym.run_directory import RunDirectory
 from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_step
 from agentgym.tables import evaluation_tables
@@ -115,6 +116,7 @@ class TrainingRun:
         for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
             try_environment(config.env_id, partial(make_env, config, split))  # before a model is loaded
         check_training(config, look_at(make_env(config, "train"), config.env_id), Processes())
+        self.config = config = resolved(config)
         self.model = make_model(config, self.accelerator.device)
         self.agent = make_agent(config, self.model, config.temperature)
         self.trainer = make_trainer(config, self.model, self.agent, self.directory.path)

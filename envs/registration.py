@@ -91,6 +91,14 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     return env
 
 
+def default_arguments(env_id: str) -> dict[str, Any]:
+    """The arguments with which an environment is made unless others are given: the registered ones, and its own."""
+    _load_plugins()
+    spec = _find(env_id)
+    parameters = inspect.signature(_creator(spec)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(spec.kwargs)
+
+
 def _find(env_id: str) -> EnvSpec:
     """gymnasium's entry for "namespace/Name-v0" or "module:namespace/Name-v0"."""
     module, _, name = env_id.rpartition(":")
@@ -120,10 +128,15 @@ def _bare_name(env_id: str) -> str:
 
 def _arguments(spec: EnvSpec) -> str:
     """The arguments that the constructor names, for an error message."""
-    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    assert creator is not None  # `_find` gave a spec whose environment gymnasium.make has tried to make
-    parameters = inspect.signature(creator).parameters.values()
+    parameters = inspect.signature(_creator(spec)).parameters.values()
     return ", ".join(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+
+
+def _creator(spec: EnvSpec) -> Callable[..., Any]:
+    """The class or function that makes the environment."""
+    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    assert creator is not None  # only a spec for vector environments alone has none
+    return creator
 
 
 def _expect_same(known: EnvSpec, entry_point: str | Callable[..., TextEnv], kwargs: dict[str, Any]) -> None:

@@ -156,15 +156,16 @@ def remove_checkpoint(checkpoint: Path) -> None:
     shutil.rmtree(hidden)
 
 
-def _check_same(checkpoint: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _check_same(checkpoint: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> None:
+    """Raise `CheckpointError` with the first key, dotted where it lies in another, that was otherwise."""
     for key in sorted(saved.keys() | wanted.keys()):
-        here, there = wanted.get(key), saved.get(key)
-        if key == "model" and here is not None and there is not None and Path(there).resolve() == Path(here):
-            continue  # the same directory, named from where the run began
-        if here != there:
+        there, here, name = saved.get(key), wanted.get(key), f"{within}{key}"
+        if isinstance(there, dict) and isinstance(here, dict):
+            _check_same(checkpoint, there, here, f"{name}.")
+        elif there != here and not (name == "model" and there and here and Path(there).resolve() == Path(here)):
             raise CheckpointError(
-                f"{checkpoint} is of another run: {key} was {there!r} there and is {here!r} "
-                "here; resume with the same configuration"
+                f"{checkpoint} is of another run: {name} was {there!r} there and is {here!r} here; "
+                "resume with the same configuration"
             )
 
 

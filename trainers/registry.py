@@ -38,6 +38,11 @@ class Registered:
         said = [p for p in paragraphs if p.startswith(DIFFERENCES)]
         return " ".join(" ".join(said).removeprefix(DIFFERENCES).split())
 
+    @property
+    def defaults(self) -> dict[str, object]:
+        """The parameters' defaults."""
+        return {parameter.name: parameter.default for parameter in self.parameters.values()}
+
     def check_parameters(self, params: Mapping[str, object]) -> dict[str, object]:
         """The parameters, checked. Raises `ValueError` in one line."""
         return _checked(self.name, self.parameters, params)

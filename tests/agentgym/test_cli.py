@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from agentgym.agents.trajectory import read_trajectories
 from agentgym.cli import app
 from agentgym.config import load_config
+from agentgym.resolved import resolved
 from tests.small_model import LAKE, SETTINGS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gigpo" / "case_01.json"
@@ -122,10 +123,9 @@ def test_train_end_to_end(cloned_model, tmp_path):
         "report.html",
         "eval.json",
     }
-    assert (
-        load_config(run_dir / "config.yaml").model_dump()
-        == load_config(config, ["--output_dir", str(run_dir)]).model_dump()
-    )
+    kept = load_config(run_dir / "config.yaml")
+    assert kept == resolved(load_config(config, ["--output_dir", str(run_dir)]))
+    assert kept.max_turns == 6 and kept.epsilon == 0.2 and kept.credit_kwargs["gamma"] == 0.95
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     for line in lines:

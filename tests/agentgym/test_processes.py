@@ -49,6 +49,7 @@ def test_workers_whose_launcher_is_gone_save_and_end(cloned_model, tmp_path, vic
             if left.is_running() if isinstance(left, psutil.Process) else left.poll() is None:
                 left.kill()
     _, said = process.communicate()
+    assert alive == [], said
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [path.name for path in list_checkpoints(tmp_path / "run")] == [f"step-{steps[-1]:06d}"]
     command = "accelerate launch --num_processes 2 -m agentgym.train run/config.yaml --resume_from_checkpoint true"

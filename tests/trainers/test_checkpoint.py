@@ -166,8 +166,8 @@ def test_states_without_what_they_should_have_are_refused(finished, checkpoint):
     [
         ({"learning_rate": 1e-3}, "learning_rate was 0.01 there and is 0.001 here"),
         ({"credit": "rloo"}, "credit was 'gigpo' there and is 'rloo' here"),
-        ({"credit_kwargs": {"gamma": 0.5}}, "credit_kwargs was {}"),
-        ({"env_kwargs": {"size": 4}}, "env_kwargs was {'size': 3}"),
+        ({"credit_kwargs": {"gamma": 0.5}}, "credit_kwargs.gamma was None there and is 0.5 here"),
+        ({"env_kwargs": {"size": 4}}, "env_kwargs.size was 3 there and is 4 here"),
         ({"lora_alpha": 16}, "lora_alpha was 8"),
         ({"temperature": 0.5}, "temperature was 1.0"),
         ({"seed": 1}, "seed was 0"),

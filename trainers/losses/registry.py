@@ -148,7 +148,7 @@ class Loss(Registered):
     def check_parameters(self, params: Mapping[str, object]) -> dict[str, Any]:
         """All parameters, those given and the others' defaults, checked. Raises `ValueError` in one line."""
         given = super().check_parameters(params)
-        return {p.name: p.default for p in self.parameters.values()} | given
+        return self.defaults | given
 
 
 _LOSSES: dict[str, Loss] = {}

@@ -1,0 +1,61 @@
+"""A configuration with all that it leaves open filled in, so that a run can be repeated after defaults have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentgym.build import make_env
+from agentgym.config import RunConfig
+from agentgym.envs.names import named
+from agentgym.envs.registration import default_arguments
+from agentgym.envs.told import look_at
+from agentgym.trainers.credit import get_scheme
+from agentgym.trainers.objective import Objective
+from agentgym.trainers.parameters import read_parameters
+from agentgym.trainers.tasks import TASK_SAMPLERS
+
+_SET_BY_KEYS = ("split", "max_turns", "render_mode")
+"""Arguments of environments that are no part of `env_kwargs`."""
+_WITH_KEYS = ("epsilon", "epsilon_high")
+"""Parameters of policy losses that the configuration has keys of its own for."""
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """`config` with the defaults of its environment, credit scheme, losses, signals and task sampler.
+
+    Resolving again changes nothing, and the run is the same. Raises `ValueError` in one line for names and parameters
+    that do not exist.
+    """
+    told = look_at(make_env(config, "train"), config.env_id)
+    scheme = get_scheme(config.credit)
+    objective = Objective.of(config, told.max_turns * config.max_new_tokens)
+    sampler = named("task sampler", config.task_sampler, TASK_SAMPLERS)
+    arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
+    values = {
+        "env_kwargs": arguments | config.env_kwargs,
+        "max_turns": told.max_turns,
+        "credit_kwargs": scheme.defaults | scheme.check_parameters(config.credit_kwargs),
+        "policy_loss_kwargs": {k: v for k, v in objective.policy_params.items() if k not in _WITH_KEYS},
+        **{key: objective.policy_params[key] for key in _WITH_KEYS if key in objective.policy_params},
+        "ratio_level": objective.ratio_level,
+        "loss_aggregation": objective.aggregation,
+        "entropy_smoothing_kwargs": dict(objective.smoothing_params),
+        "task_sampler_kwargs": _complete(sampler.__init__, config.task_sampler_kwargs, skip=2),
+        "signals": {
+            name: _complete(named("signal", name).__init__, params, skip=3) for name, params in config.signals.items()
+        },
+    }
+    return config.model_copy(update=values)
+
+
+def _complete(constructor: Callable[..., Any], params: Mapping[str, Any], *, skip: int) -> dict[str, Any]:
+    defaults = {p.name: p.default for p in read_parameters(constructor, skip=skip).values()}
+    return {name: value for name, value in defaults.items() if _is_plain(value)} | dict(params)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether YAML can hold the value and give it back."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
