@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -15,9 +13,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
+from torch.nn.modules.dropout import _DropoutNd
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from agentgym.agents.adapters import AdapterError, check_fit, without_adapter
 from agentgym.agents.contexts import ChatPieces
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
 
@@ -77,6 +77,7 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    _switch_noise_off(model)
     return LoadedModel(model.to(device).eval(), tokenizer, name)
 
 
@@ -117,25 +118,6 @@ def stop_token_ids(loaded: LoadedModel) -> list[int]:
     return sorted({*ids, loaded.tokenizer.eos_token_id, closing} - {None})
 
 
-@contextmanager
-def adapter_merged(model: Any) -> Iterator[None]:
-    """Within, a float32 model has its LoRA adapter added to its weights, which makes sampling much quicker.
-
-    Afterwards the weights are put back from a copy, not by subtraction, so nothing drifts. A model in a shorter
-    format is left as it is: the sum would be rounded, and another policy would be sampled than is trained.
-    """
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer) and m.weight.dtype == torch.float32]
-    base_weights = [layer.weight.detach().clone() for layer in layers]
-    for layer in layers:
-        layer.merge()
-    try:
-        yield
-    finally:
-        for layer, weight in zip(layers, base_weights, strict=True):
-            layer.unmerge()
-            layer.weight.data.copy_(weight)
-
-
 def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
     source, options = _source(name)
     try:
@@ -147,6 +129,24 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
     if info["missing_keys"]:  # transformers would go on with random ones
         raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
     return model, tokenizer
+
+
+def _switch_noise_off(model: Any) -> None:
+    """Make the model compute in training what it computes when it acts: without dropout, without noise in routers.
+
+    Ratios of probabilities would else be those of two policies. LoRA's own dropout comes later and stays.
+    """
+    configs = [model.config, model.config.get_text_config()]
+    for part in [*model.modules(), *configs]:
+        for name, value in list(vars(part).items()):
+            if isinstance(value, float) and ("drop" in name or name in _ROUTER_NOISE):
+                setattr(part, name, 0.0)
+        if isinstance(part, _DropoutNd):
+            part.p = 0.0
+
+
+_ROUTER_NOISE = ("jitter_noise", "input_jitter_noise", "moe_jitter_eps")
+"""Attributes of mixtures of experts that scale noise in training alone."""
 
 
 def _is_path(name: str) -> bool:
@@ -181,7 +181,10 @@ def _load_adapter(directory: Path, dtype: str, device: torch.device | str) -> Lo
     _check_base(directory)
     base = load_model(base_name, dtype=dtype, device=device)
     try:
-        model = PeftModel.from_pretrained(_without_adapter(base.model), str(directory))
+        model = PeftModel.from_pretrained(without_adapter(base.model), str(directory))
+        check_fit(model, load_file(directory / "adapter_model.safetensors"))
+    except AdapterError as error:
+        raise ModelError(f"{directory}: {error}") from error
     except Exception as error:  # as above
         raise ModelError(f"cannot load the adapter in {directory}: {_one_line(error)}") from error
     return LoadedModel(model.eval(), base.tokenizer, str(directory), adapter_revision(directory))
@@ -211,14 +214,6 @@ def _check_base(directory: Path) -> None:
         raise ModelError(f"{directory} was trained on the adapter in {base}, which is gone")
     if revision != adapter_revision(base):
         raise ModelError(f"{directory} was trained on {base}, whose adapter has changed since")
-
-
-def _without_adapter(model: Any) -> Any:
-    """The plain model that acts like `model`: an adapter becomes part of the weights.
-
-    Two adapters on one model would have the same name, so that the second would replace the first.
-    """
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
 
 
 def _last_checkpoint(directory: Path) -> Path:
@@ -265,7 +260,7 @@ def add_lora(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = get_peft_model(_without_adapter(loaded.model), config)
+        model = get_peft_model(without_adapter(loaded.model), config)
     model.peft_config["default"].base_model_name_or_path = loaded.name
     model.peft_config["default"].revision = loaded.revision
     return LoadedModel(model, loaded.tokenizer, loaded.name)

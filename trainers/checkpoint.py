@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from agentgym.agents.adapters import AdapterError, check_fit
 from agentgym.agents.run_files import checkpoint_path, list_checkpoints
 from agentgym.trainers.parts import Part
 from agentgym.trainers.policy import Policy
@@ -112,9 +113,7 @@ class Checkpoints:
             states = torch.load(checkpoint / _STATES, map_location="cpu", weights_only=True)
             found = self._states_of(checkpoint, states, parts)
             weights = load_file(checkpoint / _ADAPTER)
-            expected = get_peft_model_state_dict(self.policy.model, save_embedding_layers=False)
-            if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
-                raise CheckpointError(f"{checkpoint} holds an adapter of another model or LoRA setting")
+            check_fit(self.policy.model, weights)
             step = int(facts["step"])
             if checkpoint.name != checkpoint_path(checkpoint, step).name:
                 raise CheckpointError(f"{checkpoint} was renamed: it is the checkpoint of step {step}")
@@ -124,6 +123,8 @@ class Checkpoints:
             return step
         except CheckpointError:
             raise
+        except AdapterError as error:
+            raise CheckpointError(f"{checkpoint}: {error}") from error
         except Exception as error:  # unpickling can raise nearly anything on damaged bytes
             reason = str(error).strip().splitlines()
             raise CheckpointError(

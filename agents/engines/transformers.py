@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agentgym.agents.adapters import adapter_merged
 from agentgym.agents.engines import Request, Sample, SamplingParams
-from agentgym.agents.models import adapter_merged
 
 
 class TransformersEngine:

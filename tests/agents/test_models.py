@@ -22,7 +22,6 @@ from transformers import PreTrainedTokenizerFast
 from agentgym.agents.models import (
     LoadedModel,
     ModelError,
-    adapter_merged,
     add_lora,
     load_model,
     stop_token_ids,
@@ -269,17 +268,6 @@ def test_lora_on_a_model_that_has_an_adapter(adapter_dir: Path, tmp_path: Path) 
         torch.testing.assert_close(logits(second.model), first, rtol=0, atol=1e-4)
     second.model.save_pretrained(tmp_path / "second", save_embedding_layers=False)
     assert torch.equal(logits(load_model(tmp_path / "second").model), moved)
-
-
-def test_a_merged_adapter_leaves_no_trace(small_dir: Path) -> None:
-    model = with_adapter(small_dir, trained=0.3).model
-    weights, expected = deepcopy(model.state_dict()), logits(model)
-    with pytest.raises(KeyError), adapter_merged(model):
-        torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-4)
-        assert not torch.equal(logits(model), expected), "nothing was merged"
-        raise KeyError
-    assert torch.equal(logits(model), expected)
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
 
 
 # The package ----------------------------------------------------------------------------------------------
