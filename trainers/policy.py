@@ -99,7 +99,8 @@ class Policy:
         self.processes = processes or Processes()
         self.parameters: list[torch.nn.Parameter] = [p for p in model.parameters() if p.requires_grad]
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            newer_name = getattr(model, "activation_checkpointing_enable", None)  # of transformers 5
+            (newer_name or model.gradient_checkpointing_enable)()
             model.enable_input_require_grads()
 
     def read(
