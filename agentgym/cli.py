@@ -66,25 +66,18 @@ def train(context: typer.Context) -> None:
 
     The same as `accelerate launch -m agentgym.train CONFIG …` with one process.
     """
-    if not context.args or context.args[0] in ("-h", "--help"):
-        usage = "Usage: agentgym train CONFIG [--key.sub value ...]\n\nThe keys and their defaults:\n"
-        typer.echo(f"{usage}\n{_describe_config()}", err=not context.args)
+    if not context.args or {"-h", "--help"} & set(context.args):
+        from agentgym.config_help import describe_config
+
+        typer.echo(describe_config(), err=not context.args)
         raise typer.Exit(0 if context.args else 2)
+    from agentgym.config import check_choices, load_config
+
+    with _clear_errors():  # before torch is imported, which takes seconds
+        check_choices(load_config(Path(context.args[0]), context.args[1:]))
     from agentgym.train import main as train_main
 
     raise typer.Exit(train_main(context.args))
-
-
-def _describe_config() -> str:
-    from pydantic_core import PydanticUndefined
-
-    from agentgym.config import RunConfig
-
-    lines = []
-    for name, field in RunConfig.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        lines.append(f"  --{name}" + ("" if default is PydanticUndefined else f" {json.dumps(default)}"))
-    return "\n".join(lines)
 
 
 @app.command(name="eval")
@@ -213,8 +206,10 @@ def _describe_env(env_id: str) -> dict[str, Any]:
 
     try:
         world = make(env_id)
-    except NotInstalledError as error:
-        return {"id": env_id, "task_types": [], "splits": [], "max_turns": None, "data": f"not installed: {error}"}
+    except Exception as error:  # whatever is wrong with one must not take away the others
+        what = "not installed" if isinstance(error, NotInstalledError) else f"cannot be made: {type(error).__name__}"
+        data = f"{what}: {str(error).partition(chr(10))[0]}"
+        return {"id": env_id, "task_types": [], "splits": [], "max_turns": None, "data": data}
     try:
         return {
             "id": env_id,

@@ -10,9 +10,13 @@ from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, ValidationError
 
+from agentgym.agents.formats import get_format
+from agentgym.agents.model_names import check_model_name
 from agentgym.agents.run_files import CONFIG, METRICS
 from agentgym.overrides import ConfigError, parse_overrides, read_yaml
+from agentgym.sizes import check_sizes
 from agentgym.trainers.config import TrainerConfig
+from agentgym.trainers.credit import get_scheme
 
 
 class RunConfig(TrainerConfig):
@@ -31,13 +35,18 @@ class RunConfig(TrainerConfig):
     """Turns until an episode is truncated; the environment's own limit if not given."""
 
     model: str = "tiny"
-    """"tiny", "tiny-household" (built in), "smollm2" (two packages of PyPI, see README), a directory or a hub id."""
+    """A built-in model, "smollm2" (two packages of PyPI, see README), a directory of a model, an adapter or a run, or
+    a hub id like org/name."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """"auto" is bfloat16 where the device computes in it, else float32."""
     lora_r: int = Field(16, ge=1)
+    """The adapter's rank."""
     lora_alpha: int = Field(32, ge=1)
+    """The adapter is scaled by `lora_alpha` / `lora_r`."""
     lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout of the adapter's inputs in updates."""
     lora_target_modules: str | list[str] = "all-linear"
+    """The modules that get an adapter, by PEFT's rules."""
 
     format: str = "plain"
     """What a response looks like: "plain" (the action alone), "think" (thinking, then the action in tags), "hiper"
@@ -47,13 +56,16 @@ class RunConfig(TrainerConfig):
     show_admissible_actions: bool = False
     """Whether the prompt lists the actions that would be understood now, in worlds that can list them."""
     max_new_tokens: int = Field(64, ge=1)
-    """Per turn."""
+    """The most tokens of a response, in each turn."""
     temperature: float = Field(1.0, gt=0)
+    """Sampling's, in training."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Tokens are drawn from the most probable ones that make up this share of the probability."""
 
     eval_episodes: int = Field(100, ge=0)
     """Held-out tasks to evaluate on before and after training; 0 for no evaluation."""
     eval_split: str = "valid"
+    """The split that the held-out tasks are of; `agentgym envs` lists an environment's."""
     eval_seed: int = Field(0, ge=0)
     """The panel is the tasks of the seeds from here on."""
     eval_temperature: float | None = Field(None, ge=0)
@@ -69,8 +81,23 @@ class RunConfig(TrainerConfig):
     """Trackers of accelerate besides metrics.jsonl: tensorboard, wandb, …"""
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+OWNED = {
+    "credit_kwargs": "credit",
+    "policy_loss_kwargs": "policy_loss",
+    "entropy_smoothing_kwargs": "entropy_smoothing",
+    "task_sampler_kwargs": "task_sampler",
+    "env_kwargs": "env_id",
+}
+"""Parameters → the key whose value they belong to."""
+
+
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, say: Callable[[str], None] = lambda line: None
+) -> RunConfig:
     """Read a YAML file and apply overrides such as `["--credit_kwargs.gamma", "0.9"]`.
+
+    The file's `credit_kwargs` belong to the file's `credit`: where an override names another scheme they are left out,
+    and `say` is told so in a line. The like for all in `OWNED`.
 
     The file that a run keeps stands for that run: its `output_dir` is where it lies.
 
@@ -80,9 +107,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     values = read_yaml(path)
     if path.name == CONFIG and (path.parent / METRICS).is_file():
         values["output_dir"] = str(path.parent)
-    for key, value in parse_overrides(overrides).items():
+    given = parse_overrides(overrides)
+    for params, owner in OWNED.items():
+        of_file = values.get(owner, RunConfig.model_fields[owner].default)
+        if owner in given and given[owner] != of_file and values.get(params):
+            say(f"{params} of {path} are left out: they are for {owner} {of_file}, not {given[owner]}")
+            del values[params]
+    for key, value in given.items():
         _set(values, key, value)
-    return validate(values, source=str(path))
+    config = validate(values, source=str(path))
+    check_sizes(config)
+    return config
+
+
+def check_choices(config: RunConfig) -> None:
+    """Raise `ValueError` in one line for a name or parameter that does not exist, of those known without torch."""
+    scheme = get_scheme(config.credit)
+    scheme.check_parameters(config.credit_kwargs)
+    get_format(config.format)
+    check_model_name(config.model)
 
 
 def command_line(words: Sequence[str], *, processes: int) -> str:

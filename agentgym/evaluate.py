@@ -13,6 +13,7 @@ from rich.console import Console
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate
+from agentgym.agents.model_names import check_model_name
 from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, load_run_config, try_environment
 from agentgym.envs import make
@@ -46,6 +47,7 @@ def load_agent(name: str) -> NamedAgent:
         return NamedAgent(name, RandomAgent())
     if name == "expert":
         return NamedAgent(name, ExpertAgent())
+    check_model_name(name, "random", "expert")
     import torch
 
     from agentgym.agents.models import load_model

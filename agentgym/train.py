@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -65,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(words: Sequence[str], console: Console) -> int:
     try:
-        run = TrainingRun(load_config(Path(words[0]), words[1:]), name=Path(words[0]).stem)
+        config = load_config(Path(words[0]), words[1:], say=partial(_say_once, console))
+        run = TrainingRun(config, name=Path(words[0]).stem)
     except (ValueError, OSError) as error:  # every fault of the call, from whatever floor, is one
         _say_error(console, error)
         return 2
@@ -88,6 +88,11 @@ def _is_launcher_followed(console: Console) -> bool:
             say_error(console, error)
         return False
     return True
+
+
+def _say_once(console: Console, line: str) -> None:
+    if is_first():
+        console.print(line, soft_wrap=True)
 
 
 def _say_error(console: Console, error: Exception) -> None:
@@ -222,7 +227,6 @@ def quieten_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it warns at every retry
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def _flat(config: RunConfig) -> dict[str, Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -12,6 +15,8 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from huggingface_hub import constants as hub
+from huggingface_hub import get_session
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch.nn.modules.dropout import _DropoutNd
@@ -19,21 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from agentgym.agents.adapters import AdapterError, check_fit, without_adapter
 from agentgym.agents.contexts import ChatPieces
+from agentgym.agents.model_names import BUILTIN, TINY_MODELS, ModelError, check_model_name
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
-
-TINY_MODELS = {
-    "tiny": "tiny_model",
-    "tiny-household": "tiny_model_household",
-    "tiny-searcher": "tiny_model_searcher",
-    "tiny-shopper": "tiny_model_shopper",
-}
-"""The built-in tiny models and their folders here. They know the built-in Sokoban, ALFWorld, SearchQA and WebShop."""
-_BUILTIN = (*TINY_MODELS, "smollm2")
-"""Names that stand for a model whatever directories there are."""
-
-
-class ModelError(ValueError):
-    """A model that cannot be loaded; the message says what was looked for, where, and what to do."""
 
 
 @dataclass
@@ -64,7 +56,8 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     Raises `ModelError` for a directory without a model, a missing package, and whatever transformers refuses.
     """
     name = str(name)
-    if name not in _BUILTIN and Path(name).is_dir():
+    check_model_name(name)
+    if name not in BUILTIN and Path(name).is_dir():
         directory = _last_checkpoint(Path(name)).resolve()
         if (directory / "adapter_config.json").is_file():
             return _load_adapter(directory, dtype, device)
@@ -72,8 +65,6 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
             missing = "neither config.json nor adapter_config.json is in it"
             raise ModelError(f"{directory} holds no model: {missing}")
         name = str(directory)
-    elif _is_path(name):
-        raise ModelError(f"there is no directory {name}: give a run, a model or an adapter, or a hub id like org/name")
     model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -87,7 +78,7 @@ def pinned_model(name: str, checkpoint: Path | None = None) -> str:
     Where `checkpoint` was trained on an earlier checkpoint of that run, it is that one: the run may have gone on
     since. Raises `ModelError` if it is gone, and for a run without a checkpoint.
     """
-    if name in _BUILTIN or not Path(name).is_dir():
+    if name in BUILTIN or not Path(name).is_dir():
         return name
     run_dir = Path(name).resolve()
     if checkpoint is not None and (run_dir / CHECKPOINTS).is_dir():
@@ -120,11 +111,17 @@ def stop_token_ids(loaded: LoadedModel) -> list[int]:
 
 def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedTokenizerBase]:
     source, options = _source(name)
+    where = ""
+    if not Path(source).exists():
+        if hub_answers():
+            where = f", which is no directory here, from {hub.ENDPOINT}"
+        else:  # else transformers would ask again and again, for a minute
+            where = f", which is no directory here and not kept from earlier: {hub.ENDPOINT} cannot be reached"
+            options["local_files_only"] = True
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model, info = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
     except Exception as error:  # damaged files make transformers and what it uses raise nearly anything
-        where = "" if Path(source).exists() else ", which is no directory here, from the hub"
         raise ModelError(f"cannot load the model {name!r}{where}: {_one_line(error)}") from error
     if info["missing_keys"]:  # transformers would go on with random ones
         raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
@@ -149,18 +146,28 @@ _ROUTER_NOISE = ("jitter_noise", "input_jitter_noise", "moe_jitter_eps")
 """Attributes of mixtures of experts that scale noise in training alone."""
 
 
-def _is_path(name: str) -> bool:
-    """Whether `name` can only have been meant as a path: hub ids are `name` or `org/name`."""
-    return (
-        name[:1] in "./~" or name.count("/") > 1 or name.endswith("/") or ("/" in name and Path(name).parent.is_dir())
-    )
+def hub_answers(seconds: float = 5) -> bool:
+    """Whether the hub can be reached, asked once."""
+    try:
+        get_session().head(hub.ENDPOINT, timeout=seconds)
+    except Exception:  # of whatever library it asks with, or because HF_HUB_OFFLINE is set
+        return False
+    return True
+
+
+@contextmanager
+def _peft_reads_an_old_name() -> Iterator[None]:
+    """Within, no warning that PEFT asks transformers for `is_gradient_checkpointing`, which users cannot mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _one_line(error: Exception) -> str:
     return shorten(str(error), 300, placeholder=" …") or type(error).__name__
 
 
-def _source(name: str) -> tuple[str, dict[str, str]]:
+def _source(name: str) -> tuple[str, dict[str, Any]]:
     """Where `from_pretrained` finds `name`, and with which options."""
     if name in TINY_MODELS:
         return str(files("agentgym.agents") / TINY_MODELS[name]), {}
@@ -181,7 +188,8 @@ def _load_adapter(directory: Path, dtype: str, device: torch.device | str) -> Lo
     _check_base(directory)
     base = load_model(base_name, dtype=dtype, device=device)
     try:
-        model = PeftModel.from_pretrained(without_adapter(base.model), str(directory))
+        with _peft_reads_an_old_name():
+            model = PeftModel.from_pretrained(without_adapter(base.model), str(directory))
         check_fit(model, load_file(directory / "adapter_model.safetensors"))
     except AdapterError as error:
         raise ModelError(f"{directory}: {error}") from error
@@ -258,7 +266,7 @@ def add_lora(
         target_modules=target_modules,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _peft_reads_an_old_name():
         torch.manual_seed(seed)
         model = get_peft_model(without_adapter(loaded.model), config)
     model.peft_config["default"].base_model_name_or_path = loaded.name

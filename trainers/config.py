@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentgym.trainers.losses import Aggregation, KLEstimator, RatioLevel
-from agentgym.trainers.parts import ScheduleType
+from agentgym.trainers.choices import Aggregation, KLEstimator, RatioLevel, ScheduleType
 
 
 class TrainerConfig(BaseModel):
     """The training loop's settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
         {"save_steps", "save_total_limit", "num_envs", "env_workers", "trajectory_steps"}
     )
     """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     """All randomness of a run derives from it: tasks, sampling, LoRA's initialisation, minibatches."""
     max_steps: int = Field(100, ge=1)
     """Training steps: each collects groups and updates on them."""
@@ -47,11 +46,16 @@ class TrainerConfig(BaseModel):
     signals: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Signals of your own, "module:Class", and their parameters; those that need none are found by themselves."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    """AdamW's, after the warm-up."""
     lr_scheduler_type: ScheduleType = "constant"
+    """How the learning rate goes on after the warm-up."""
     warmup_steps: int = Field(0, ge=0)
+    """Optimizer steps in which the learning rate rises from 0."""
     weight_decay: float = Field(0.0, ge=0)
+    """AdamW's."""
     max_grad_norm: float = Field(1.0, gt=0)
+    """The gradient is scaled down to this norm where it is larger."""
     num_iterations: int = Field(1, ge=1)
     """Passes over each batch (μ in GRPO)."""
     num_minibatches: int = Field(1, ge=1)
@@ -59,12 +63,13 @@ class TrainerConfig(BaseModel):
     max_tokens_per_micro_batch: int = Field(16384, ge=1)
     """A minibatch's gradient is accumulated over micro-batches of at most this many tokens, padding counted."""
     policy_loss: str = "ppo"
-    """What is made of ratios and advantages: ppo, dual_clip, gspo, cispo, … (`agentgym.trainers.losses`)."""
+    """What is made of ratios and advantages: ppo, dual_clip, gspo, cispo, …; `agentgym schemes` lists them."""
     policy_loss_kwargs: dict[str, Any] = Field(default_factory=dict)
     """The policy loss's parameters."""
     epsilon: float | None = Field(None, gt=0)
     """The clip range, and its lower half where `epsilon_high` is given; the policy loss's own (0.2 in ppo) if null."""
     epsilon_high: float | None = Field(None, gt=0)
+    """The upper half of the clip range; `epsilon` if null."""
     ratio_level: RatioLevel | None = None
     """Of what the ratio to the old policy is taken: token, turn or sequence; the policy loss's own if null."""
     loss_aggregation: Aggregation | None = None
@@ -75,11 +80,13 @@ class TrainerConfig(BaseModel):
     """How that divergence is estimated."""
     entropy_coef: float = Field(0.0, ge=0)
     """Weight of the entropy bonus."""
-    entropy_smoothing: Literal["epo"] | None = None
-    """A penalty, within the entropy bonus, on entropies that leave the range of the past."""
+    entropy_smoothing: str | None = None
+    """A penalty, within the entropy bonus, on entropies that leave the range of the past: a regulariser of
+    `agentgym schemes`, such as epo."""
     entropy_smoothing_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Its parameters."""
     gradient_checkpointing: bool = False
+    """Whether activations are computed again for the gradient: slower, with less memory."""
 
     save_steps: int = Field(10, ge=1)
     """Steps between checkpoints; the last step is always saved."""

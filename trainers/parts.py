@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import get_scheduler
 
+from agentgym.trainers.choices import ScheduleType
 from agentgym.trainers.processes import Processes
-
-ScheduleType: TypeAlias = Literal["constant", "linear", "cosine"]
 
 
 class NotFiniteError(ArithmeticError):

@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agentgym.agents.agent import ExpertAgent, planned_action
 from agentgym.agents.contexts import Context
-from agentgym.agents.models import TINY_MODELS
+from agentgym.agents.model_names import TINY_MODELS
 from agentgym.envs import make
 from agentgym.trainers.cloning import Demonstration, clone, demonstrate
 from agentgym.trainers.layout import TokenSequence

@@ -46,6 +46,7 @@ def test_the_shipped_recipes_are_valid():
         ("env_id: x\ngroup_size: 0", [], "group_size: input should be greater than or equal to 1, not 0"),
         ("env_id: x\nlora_target_modules: 3", [], "lora_target_modules: input should be a valid string or "),
         ("env_id: x\nreport_to: [tensorboard, 3]", [], "report_to.1: input should be a valid string, not 3"),
+        ("env_id: x\ndtype: half", [], "dtype: input should be 'auto', 'float32' or 'bfloat16', not 'half'"),
         ("env_id: x\ncredit_kwargs: 3", [], "credit_kwargs: input should be a valid dictionary, not 3"),
         ("max_steps: 3", [], "the key 'env_id' is missing"),
         ("env_id: x", ["--max_steps"], "--max_steps needs a value"),

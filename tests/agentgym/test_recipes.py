@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentgym.agents.models import TINY_MODELS
+from agentgym.agents.model_names import TINY_MODELS
 from agentgym.config import RunConfig
 from agentgym.envs import make
 from agentgym.trainers.credit import get_scheme

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentgym.agents.models import ModelError, load_model
+from agentgym.agents.model_names import ModelError
+from agentgym.agents.models import load_model
 from agentgym.agents.run_files import list_checkpoints, list_trajectories
 from agentgym.train import main
 from tests.small_model import SETTINGS

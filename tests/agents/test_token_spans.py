@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from agentgym.agents.models import ModelError, load_model
+from agentgym.agents.model_names import ModelError
+from agentgym.agents.models import load_model
 from agentgym.agents.token_spans import token_spans
 
 PIECES = [

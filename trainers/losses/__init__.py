@@ -8,9 +8,9 @@
 Shapes: `_K` sampled tokens, `_T` turns, `_N` trajectories.
 """
 
+from agentgym.trainers.choices import Aggregation, KLEstimator, RatioLevel
 from agentgym.trainers.losses import covariance, policy  # noqa: F401  (importing a module registers its losses)
-from agentgym.trainers.losses.aggregation import Aggregation, token_weights, weight_total
-from agentgym.trainers.losses.ratios import RatioLevel
+from agentgym.trainers.losses.aggregation import token_weights, weight_total
 from agentgym.trainers.losses.registry import (
     Loss,
     Minibatch,
@@ -21,7 +21,7 @@ from agentgym.trainers.losses.registry import (
     policy_loss,
     regulariser,
 )
-from agentgym.trainers.losses.regularisers import KLEstimator, kl_to_reference
+from agentgym.trainers.losses.regularisers import kl_to_reference
 
 __all__ = [
     "Aggregation",

@@ -6,13 +6,10 @@ matter how the tokens are dealt out to processes and micro-batches.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
-
-Aggregation: TypeAlias = Literal["token-mean", "sequence-mean", "sequence-mean-token-sum", "constant"]
+from agentgym.trainers.choices import Aggregation
 
 
 def token_weights(

@@ -11,15 +11,11 @@ of s: d s/d log π_k = s/n, of which every token contributes its own.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
 
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
+from agentgym.trainers.choices import RatioLevel
 from agentgym.trainers.segments import segment_sum
-
-RatioLevel: TypeAlias = Literal["token", "turn", "sequence"]
-"""Of what the ratio is taken; a sequence is a trajectory."""
 
 TOKEN_LIMIT = 20.0
 """log ρ of a token is clamped to ±20 before the exponential, as in verl: no overflow."""

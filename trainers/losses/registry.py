@@ -16,8 +16,8 @@ import torch
 
 from agentgym.envs.names import unknown
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
-from agentgym.trainers.losses.aggregation import Aggregation
-from agentgym.trainers.losses.ratios import RatioLevel, anchored, ratio, unit_mean
+from agentgym.trainers.choices import Aggregation, RatioLevel
+from agentgym.trainers.losses.ratios import anchored, ratio, unit_mean
 from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.registry import Registered
 

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 
+from agentgym.trainers.choices import KLEstimator
 from agentgym.trainers.losses.registry import regulariser
 from agentgym.trainers.parameters import NonNegative
 
-KLEstimator: TypeAlias = Literal["k1", "k2", "k3", "abs"]
 HistoryMean: TypeAlias = Literal["padded", "per_turn"]
 
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentgym.trainers.losses import Aggregation, get_loss, kl_to_reference, token_weights, weight_total
+from agentgym.trainers.losses import Aggregation, KLEstimator, get_loss, kl_to_reference, token_weights, weight_total
 from agentgym.trainers.losses.critics import archer_critic_losses, clipped_value_loss
 from agentgym.trainers.losses.implicit_rewards import trajectory_dpo
-from agentgym.trainers.losses.regularisers import EntropyTokens, KLEstimator, epo_phase_weight
+from agentgym.trainers.losses.regularisers import EntropyTokens, epo_phase_weight
 from agentgym.trainers.signals.entropy_history import mean_by_index, past_mean
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("token-mean", "sequence-mean", "sequence-mean-token-sum", "constant")

@@ -1,0 +1,129 @@
+"""What is wrong with a call is said at once and in words: sizes, names, parameters that belong to something else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from agentgym.agents.model_names import BUILTIN, ModelError
+from agentgym.agents.models import load_model
+from agentgym.cli import app
+from agentgym.config import RunConfig, load_config
+from agentgym.envs import registered, registration
+from agentgym.overrides import ConfigError
+from tests.small_model import LAKE, make_trainer
+
+
+def refused(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert (result.exit_code, result.stdout) == (2, "")
+    return result.stderr
+
+
+def load(tmp_path, text: str, *overrides: str) -> tuple[RunConfig, list[str]]:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    said: list[str] = []
+    return load_config(path, overrides, say=said.append), said
+
+
+def test_help_tells_every_key_wherever_it_is_asked_for():
+    shown = [CliRunner().invoke(app, ["train", *words]).stdout for words in (["--help"], ["x.yaml", "--a", "1", "-h"])]
+    assert shown[0] == shown[1]
+    assert [key for key, field in RunConfig.model_fields.items() if not field.description] == []
+    assert [key for key in RunConfig.model_fields if f"\n  --{key}  " not in shown[0]] == []
+    assert '--lr_scheduler_type  constant | linear | cosine  [default: "constant"]' in shown[0]
+    assert "--top_p  float > 0 ≤ 1  [default: 1.0]" in shown[0]
+    words = shown[0].replace(",", " ").replace(".\n", " ").split()
+    assert set(BUILTIN) <= set(words) and "hiper" in words and set(registered()) - set(words) <= {"odd/Odd-v0"}
+
+
+@pytest.mark.parametrize("word", ["learning_rat", "credit", "credit_kwargs.gama", "format", "model", "help"])
+def test_wrong_calls_are_answered_without_torch(tmp_path, word):
+    (tmp_path / "run.yaml").write_text(f"env_id: {LAKE}\n")
+    script = (
+        "import sys, agentgym.cli; sys.argv = ['agentgym', 'train', 'run.yaml', *sys.argv[1:]]\n"
+        "try: agentgym.cli.main()\n"
+        "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, f"--{word}", "nope"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr.count("\n")) == ((0, 0) if word == "help" else (2, 1)), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("max_steps: 1000000000000", "max_steps: 1,000,000,000,000 steps of 128 episodes would be needed"),
+        ("group_size: 10000000", "groups_per_step × group_size: 160,000,000 episodes a step would be needed"),
+        ("max_new_tokens: 1000000000", "max_new_tokens: 1,000,000,000 tokens a response"),
+        ("lora_r: 100000000", "lora_r: 3,276,800,000,000 bytes for each adapted matrix"),
+        ("window: 1000000000", "window: 1,000,000,000 turns in a prompt"),
+        ("learning_rate: .inf", "learning_rate: input should be a finite number, not inf"),
+        ("learning_rate: 1e30", "learning_rate: input should be less than or equal to 1, not 1e+30"),
+        ("weight_decay: .nan", "weight_decay: input should be a finite number, not nan"),
+        ("temperature: .inf", "temperature: input should be a finite number, not inf"),
+        ("seed: 100000000000000000000", "seed: input should be less than "),
+    ],
+)
+def test_sizes_that_cannot_be(tmp_path, settings, words):
+    with pytest.raises(ConfigError) as failure:
+        load(tmp_path, f"env_id: x\n{settings}")
+    assert words in str(failure.value) and "\n" not in str(failure.value)
+
+
+def test_parameters_belong_to_what_they_are_for(tmp_path):
+    text = (
+        "env_id: a/B-v0\nenv_kwargs: {size: 3}\ncredit: gigpo\ncredit_kwargs: {mode: mean_norm}\n"
+        "policy_loss: gspo\npolicy_loss_kwargs: {x: 1}\n"
+    )
+    config, said = load(tmp_path, text, "--credit", "gigpo", "--credit_kwargs.gamma", "0.5")
+    assert config.credit_kwargs == {"mode": "mean_norm", "gamma": 0.5} and said == []
+    config, said = load(tmp_path, text, "--credit", "grpo", "--credit_kwargs.scale", "none")
+    assert config.credit_kwargs == {"scale": "none"} and config.env_kwargs == {"size": 3}
+    assert said == [f"credit_kwargs of {tmp_path / 'run.yaml'} are left out: they are for credit gigpo, not grpo"]
+    config, said = load(tmp_path, text, "--env_id", "a/C-v0", "--policy_loss", "ppo")
+    assert (config.env_kwargs, config.policy_loss_kwargs, len(said)) == ({}, {}, 2)
+
+
+def test_names_that_are_no_path_and_no_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://nobody.invalid")  # nobody is asked
+    assert "there is no agent 'Random': did you mean 'random'?" in refused("eval", "--env", LAKE, "--agent", "Random")
+    (tmp_path / "run.yaml").write_text(f"env_id: {LAKE}\n")
+    line = refused("train", "run.yaml", "--model", "tiny-houshold")
+    assert line.startswith("error: there is no model 'tiny-houshold': did you mean 'tiny-household'")
+    assert line.count("\n") == 1
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it was asked again"))
+    with pytest.raises(ModelError, match=r"cannot load the model 'org/name'.*http://127\.0\.0\.1:9 cannot be reached"):
+        load_model("org/name")
+
+
+def test_an_environment_that_cannot_be_made_takes_nothing_away(monkeypatch):
+    def broken(**kwargs):
+        raise RuntimeError("no [display]\nhere")
+
+    monkeypatch.setattr(registration, "_ours", set(registration._ours))
+    registration.register("odd/Broken-v0", broken)
+    rows = {row["id"]: row for row in json.loads(CliRunner().invoke(app, ["envs", "--json"]).stdout)}
+    assert rows["odd/Broken-v0"]["data"].startswith("cannot be made: RuntimeError: ")
+    assert "no [display]" in rows["odd/Broken-v0"]["data"]
+    assert rows[LAKE]["max_turns"] == 10
+
+
+def test_no_warnings_of_libraries(cloned_model, tmp_path, recwarn):
+    """Of those that are shown by default: a user can do nothing about them."""
+    make_trainer(cloned_model, tmp_path, gradient_checkpointing=True)
+    assert [
+        str(warning.message) for warning in recwarn if issubclass(warning.category, FutureWarning | UserWarning)
+    ] == []
