@@ -6,18 +6,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import Dataset
+
+from agentgym.agents.agent import ExpertAgent
 from agentgym.agents.contexts import Context
+from agentgym.agents.demonstrator import Demonstrator, rewritten
 from agentgym.agents.engines import SamplingParams
 from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
+from agentgym.agents.run_files import list_trajectories
+from agentgym.agents.trajectory import Trajectory, read_trajectories
 from agentgym.config import RunConfig
 from agentgym.envs import TextEnv, make
 from agentgym.envs.names import named
 from agentgym.envs.told import Told, look_at
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
+from agentgym.trainers.demonstrations import Demonstrations, ExpertEpisodes, RecordedEpisodes, Share, imitation
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Policy
@@ -74,7 +81,14 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     and fewer groups than processes.
     """
     get_format(config.format)
-    get_format(config.format)
+    if config.groups_per_step < processes.count:
+        raise ValueError(
+            f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
+            "processes plays whole groups: it needs at least one each"
+        )
+    max_episode_tokens = told.max_turns * config.max_new_tokens
+    if config.trainer == "cloning":
+        return Objective.of_cloning(config, max_episode_tokens), []
     scheme = get_scheme(config.credit)
     scheme.check_parameters(config.credit_kwargs)
     if scheme.requires_groups and config.group_size < 2:
@@ -82,12 +96,7 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             f"group_size is {config.group_size}, but {config.credit} compares the episodes of a group: "
             "it needs at least 2"
         )
-    if config.groups_per_step < processes.count:
-        raise ValueError(
-            f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
-            "processes plays whole groups: it needs at least one each"
-        )
-    objective = Objective.of(config, told.max_turns * config.max_new_tokens)
+    objective = Objective.of(config, max_episode_tokens)
     needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(scheme.needs, scheme.name)
     return objective, plan_signals(needs, config.signals, told.in_info, told.env_id)
 
@@ -98,6 +107,62 @@ def make_tasks(config: RunConfig) -> Tasks:
     params = check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
     tasks: Tasks = kind(config.seed, **params)
     return tasks
+
+
+def make_rollouts(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, processes: Processes) -> Rollouts:
+    """The rollouts of the agent on the run's tasks."""
+    return Rollouts(
+        agent,
+        agent.engine,
+        loaded.model,
+        partial(make_env, config, "train"),
+        config.env_id,
+        make_tasks(config),
+        config.groups_per_step,
+        config.group_size,
+        processes,
+        config.seed,
+        None if config.group_filter is None else named("group filter", config.group_filter, GROUP_FILTERS),
+        config.num_envs,
+        config.env_workers,
+    )
+
+
+def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processes: Processes) -> Demonstrations:
+    """What the run clones, as the agent would have written it.
+
+    Raises `ValueError` in one line for an environment without an expert, and for files without a demonstration.
+    """
+    share = Share.of(config.groups_per_step, config.group_size, processes)
+    if config.demonstrations == "expert":
+        if not told.has_expert:
+            raise ValueError(f"{told.env_id} has no expert: name a trajectory file or a run as demonstrations")
+        demonstrator = Demonstrator(ExpertAgent(config.demonstration_noise), agent)
+        env = partial(make_env, config, "train")
+        episodes: Dataset[list[Trajectory]] = ExpertEpisodes(
+            demonstrator, env, config.env_id, share, config.seed, config.num_envs
+        )
+    else:
+        if config.show_admissible_actions:
+            raise ValueError("demonstrations: files do not tell admissible actions; set show_admissible_actions false")
+        played = read_demonstrations(Path(config.demonstrations).expanduser())
+        written = [rewritten(trajectory, agent, told.instructions) for trajectory in played]
+        episodes = RecordedEpisodes(written, share, config.seed)
+    return Demonstrations(episodes, processes, workers=config.demonstration_workers, max_steps=config.max_steps)
+
+
+def read_demonstrations(path: Path) -> list[Trajectory]:
+    """The successes of a run; of a file all trajectories. Raises `ValueError` in one line where there are none."""
+    if path.is_dir():
+        files = [file for of_step in list_trajectories(path).values() for file in of_step]
+        found = [trajectory for file in files for trajectory in read_trajectories(file) if trajectory.success]
+    elif path.is_file():
+        found = [trajectory for trajectory in read_trajectories(path) if trajectory.counts]
+    else:
+        raise ValueError(f'demonstrations: {path} is no file and no directory; there is also "expert"')
+    if not found:
+        raise ValueError(f"demonstrations: there is no {'success' if path.is_dir() else 'trajectory'} in {path}")
+    return found
 
 
 def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_dir: Path) -> Trainer:
@@ -126,26 +191,17 @@ def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_di
         max_grad_norm=config.max_grad_norm,
     )
     resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
-    rollouts = Rollouts(
-        agent,
-        agent.engine,
-        loaded.model,
-        partial(make_env, config, "train"),
-        config.env_id,
-        make_tasks(config),
-        config.groups_per_step,
-        config.group_size,
-        processes,
-        config.seed,
-        None if config.group_filter is None else named("group filter", config.group_filter, GROUP_FILTERS),
-        config.num_envs,
-        config.env_workers,
+    is_cloning = config.trainer == "cloning"
+    rollouts = (
+        make_demonstrations(config, agent, told, processes)
+        if is_cloning
+        else make_rollouts(config, loaded, agent, processes)
     )
     return Trainer(
         policy=policy,
         learner=learner,
         objective=objective,
-        scheme=Scheme(config.credit, config.credit_kwargs),
+        scheme=Scheme("imitation", imitation, False) if is_cloning else Scheme.of(config.credit, config.credit_kwargs),
         signals=[each.kind(resources, frozenset(each.wanted), **each.params) for each in planned],
         rollouts=rollouts,
         checkpoints=Checkpoints(run_dir, policy, fingerprint(config), config.save_steps, config.save_total_limit),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,20 @@ class LLMAgent:
             answers.append((view, self._decide(prompt, view.turns, sample)))
         return answers
 
+    def write(self, view: View, action: str, response: str | None = None) -> Decision:
+        """The decision of somebody else's action, in the tokens that the agent would have sampled for it.
+
+        `response` is the whole response, by default the shortest of the format that gives the action. The decision
+        ends the episode where prompt and response do not fit into the model's context.
+        """
+        prompt = self._prompt(view.rules, view.turns, view.observation, view.info)
+        text = self.format.write(action) if response is None else response
+        end = self._pieces_of(view.rules).end_of_turn_id
+        ids = [*self.tokenizer.encode(text, add_special_tokens=False), *([] if end is None else [end])]
+        if len(prompt) + len(ids) > self.context_length:
+            return Decision("", stop_reason=StopReason.CONTEXT_OVERFLOW)
+        return replace(self._decide(prompt, view.turns, Sample(view, ids)), action=action)
+
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
         """What the agent was shown before each turn, and what it would be shown after the last: tokens.
 
@@ -83,11 +98,14 @@ class LLMAgent:
         return [*trajectory.prompts(), last]
 
     def _prompt(self, rules: str, turns: Sequence[Turn], observation: str, info: Mapping[str, Any]) -> list[int]:
+        pieces = self._pieces_of(rules)
+        return self.context.prompt(pieces, turns, observation, pieces.end_of_turn_id, info)
+
+    def _pieces_of(self, rules: str) -> ChatPieces:
         instructions = "\n".join(filter(None, [rules, self.format.instructions]))
         if instructions not in self._pieces:
             self._pieces[instructions] = ChatPieces(self.tokenizer, instructions)
-        pieces = self._pieces[instructions]
-        return self.context.prompt(pieces, turns, observation, pieces.end_of_turn_id, info)
+        return self._pieces[instructions]
 
     def _decide(self, prompt: list[int], turns: Sequence[Turn], sample: Sample) -> Decision:
         response = self._decode(sample.ids)

@@ -16,6 +16,7 @@ class Told:
     instructions: str
     answer_form: str
     max_turns: int
+    has_expert: bool
     in_info: frozenset[str]
     """The keys of `info` after a first turn, and the components of the reward as `reward_parts.…`."""
 
@@ -25,10 +26,12 @@ def look_at(env: TextEnv, env_id: str) -> Told:
     with closing(env):
         _, info = env.reset(seed=0)
         keys = set(info)
+        has_expert = True
         try:
             action = env.expert()
-        except (NotImplementedError, NoPlanError):
+        except (NotImplementedError, NoPlanError) as error:
+            has_expert = isinstance(error, NoPlanError)
             action = str(next(iter(info.get("admissible_actions", ())), ""))
         info = env.step(action)[-1]
         keys |= set(info) | {f"reward_parts.{part}" for part in info.get("reward_parts", ())}
-        return Told(env_id, env.instructions, env.answer_form, env.max_turns, frozenset(keys))
+        return Told(env_id, env.instructions, env.answer_form, env.max_turns, has_expert, frozenset(keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ class TrainerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
-        {"save_steps", "save_total_limit", "num_envs", "env_workers", "trajectory_steps"}
+        {"save_steps", "save_total_limit", "num_envs", "env_workers", "trajectory_steps", "demonstration_workers"}
     )
     """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
@@ -30,6 +30,17 @@ class TrainerConfig(BaseModel):
     """Episodes that are live at a time, in each process."""
     env_workers: int = Field(16, ge=1)
     """Environments that are reset and stepped side by side, of those that wait for something."""
+
+    trainer: Literal["reinforcement", "cloning"] = "reinforcement"
+    """What is learned from: what the agent plays, by its rewards; or "cloning", demonstrations, word by word. Then the
+    credit scheme, the policy loss, filters and signals have no say."""
+    demonstrations: str = "expert"
+    """What cloning learns from: "expert", the environment's own; a file of trajectories; or a run, of which the
+    successes are taken."""
+    demonstration_noise: float = Field(0.0, ge=0, le=1)
+    """How often the expert does something random instead, so that what is cloned goes on exploring."""
+    demonstration_workers: int = Field(1, ge=0)
+    """Processes in which demonstrations are played ahead; 0 plays them in the training process."""
 
     task_sampler: str = "uniform"
     """Which tasks are drawn: "uniform", or one of your own as "module:Class" (`agentgym.trainers.tasks`)."""

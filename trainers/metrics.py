@@ -113,8 +113,15 @@ def of_update(parts: Sequence[Sums], *, with_kl: bool) -> dict[str, float]:
         **({"entropy_penalty": sums["entropy_penalty"] / tokens} if "entropy_penalty" in sums else {}),
         "clip_ratio": sums["clipped"] / tokens,
         **({"clip_ratio/bounded": sums["bounded"] / tokens} if "bounded" in sums else {}),
-        "sampler_logp_difference/mean": sums["logp_difference"] / max(sums["compared"], 1),
-        "sampler_logp_difference/max": max(part["logp_difference_max"] for part in parts),
+        **(_sampler_difference(parts, sums) if sums["compared"] else {}),
         "tokens/trained": sums["tokens"],
         "tokens/retokenized": sums["retokenized"],
+    }
+
+
+def _sampler_difference(parts: Sequence[Sums], sums: Sums) -> dict[str, float]:
+    """How far the trainer's log-probabilities are from the sampler's, where there was one: nats a token."""
+    return {
+        "sampler_logp_difference/mean": sums["logp_difference"] / sums["compared"],
+        "sampler_logp_difference/max": max(part["logp_difference_max"] for part in parts),
     }

@@ -66,6 +66,12 @@ class Objective:
             max_episode_tokens=max_episode_tokens,
         )
 
+    @classmethod
+    def of_cloning(cls, config: TrainerConfig, max_episode_tokens: int) -> Objective:
+        """The objective of cloning: the mean negative log-likelihood, whatever the configuration says of losses."""
+        fields = {"num_minibatches": config.num_minibatches, "loss_aggregation": config.loss_aggregation}
+        return cls.of(TrainerConfig(policy_loss="reinforce", **fields), max_episode_tokens)
+
     @property
     def needs(self) -> tuple[str, ...]:
         """The signals that the loss takes as given."""

@@ -6,9 +6,9 @@ is computed on the groups of all, so that no scheme ever sees half of what it co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.checkpoint import Checkpoints
@@ -20,17 +20,32 @@ from agentgym.trainers.parts import Learner, NotFiniteError, Part
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.records import Records
-from agentgym.trainers.rollouts import Rollouts
+from agentgym.trainers.rollouts import Collected
 from agentgym.trainers.signals.signal import Signal
 from agentgym.trainers.update import update
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """The credit scheme of a run, and its parameters."""
+    """Who gives the credit of a run."""
 
     name: str
-    params: Mapping[str, Any]
+    give: Callable[[TurnBatch], Credit]
+    requires_groups: bool
+    """Whether it compares siblings."""
+
+    @classmethod
+    def of(cls, name: str, params: Mapping[str, Any]) -> Scheme:
+        """The credit scheme of this name, with these parameters."""
+        return cls(name, lambda batch: compute(name, batch, **params), get_scheme(name).requires_groups)
+
+
+class Collector(Part, Protocol):
+    """Where what is learned from comes from: rollouts, or demonstrations."""
+
+    def next(self, step: int, on_progress: OnProgress) -> Collected:
+        """What is played, and what of it is learned from, in a training step."""
+        ...
 
 
 class Trainer:
@@ -44,7 +59,7 @@ class Trainer:
         objective: Objective,
         scheme: Scheme,
         signals: Sequence[Signal],
-        rollouts: Rollouts,
+        rollouts: Collector,
         checkpoints: Checkpoints,
         records: Records,
         max_steps: int,
@@ -73,7 +88,7 @@ class Trainer:
             clock = PhaseClock()
             with clock.phase("rollout"):
                 collected = self.rollouts.next(self.step, on_progress)
-                usable = usable_trajectories(collected.learned, get_scheme(self.scheme.name).requires_groups)
+                usable = usable_trajectories(collected.learned, self.scheme.requires_groups)
                 experience = Experience.of(self.step, usable)
             experience, facts = self.annotate(experience, clock)
             self.records.write(experience, collected.played)
@@ -113,7 +128,7 @@ class Trainer:
     def _credit(self, experience: Experience) -> Credit:
         """The credit of this process's trajectories, computed on those of all processes together."""
         batches = self.processes.gather(experience.batch)
-        credit = compute(self.scheme.name, TurnBatch.concatenate(batches), **self.scheme.params)
+        credit = self.scheme.give(TurnBatch.concatenate(batches))
         loss = self.objective.policy_loss
         if credit.clip_scale_T is not None and not loss.clips:
             raise ValueError(f"{self.scheme.name} scales the clip range of each turn, but {loss.name} does not clip")

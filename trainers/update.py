@@ -71,7 +71,7 @@ def deal(experience: Experience, objective: Objective, processes: Processes, see
     number = {label: i for i, label in enumerate(everywhere)}
     group_N = np.array([number[label] for label in labels], np.int64)
     experience = experience.with_columns({"group_number_N": group_N})
-    if not objective.is_one_step:  # the policy that acted is the one to take ratios to
+    if not objective.is_one_step and "logprob_K" in experience.batch.columns:  # ratios are taken to who has acted
         experience = experience.with_columns({"old_logprob_K": experience.batch.signal("logprob_K")})
     for iteration in range(objective.num_iterations):
         rng = np.random.default_rng(derived_seed(seed, experience.step, "minibatches", iteration))
