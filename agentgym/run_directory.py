@@ -60,6 +60,8 @@ class RunDirectory:
                     f"output_dir: {path} already holds a run; choose another directory, go on with it "
                     "(--resume_from_checkpoint true) or delete it (--overwrite_output_dir true)"
                 )
+            if Path(config.model).is_dir() and Path(config.model).resolve().is_relative_to(path.resolve()):
+                raise ConfigError(f"output_dir: {path} holds the model to train, {config.model}: choose another one")
         above = next(place for place in (path, *path.absolute().parents) if place.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise ConfigError(f"output_dir: {path} cannot be made: {above} is not a directory that can be written to")

@@ -62,6 +62,12 @@ def test_overwriting_deletes_the_files_of_the_run_and_nothing_else(run):
     assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == 7
 
 
+@pytest.mark.parametrize("model", ["", "checkpoints/step-000004"])
+def test_a_run_is_not_overwritten_with_one_that_is_based_on_it(run, model):
+    with pytest.raises(ConfigError, match="holds the model to train"):
+        RunDirectory.prepare(config(run, overwrite_output_dir=True, model=str(run / model)), "name")
+
+
 def test_the_configuration_of_a_run_stands_for_that_run(run):
     """Wherever it lies by now, and whatever the call that made it was allowed to do."""
     moved = run.rename(run.with_name("moved"))
