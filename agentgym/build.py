@@ -58,13 +58,15 @@ def make_model(config: RunConfig, device: Any = "cpu") -> LoadedModel:
 
 def make_agent(config: RunConfig, loaded: LoadedModel, temperature: float) -> LLMAgent:
     """The agent that `config` describes, over a loaded model."""
+    stop_ids = stop_token_ids(loaded)
     return LLMAgent(
-        TransformersEngine(loaded.model, stop_token_ids(loaded)),
+        TransformersEngine(loaded.model, stop_ids),
         loaded.tokenizer,
         context=Context(config.window, config.show_admissible_actions),
         format=get_format(config.format),
         sampling=SamplingParams(config.max_new_tokens, temperature, config.top_p),
         context_length=loaded.context_length,
+        stop_ids=stop_ids,
     )
 
 

@@ -6,70 +6,95 @@ sampled: only the text around them (instructions, observations, the template's m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jinja2.exceptions import TemplateError
-
+from agentgym.agents.chat_template import NOTHING, ChatTemplate
+from agentgym.agents.token_cache import TokenCache
 from agentgym.agents.trajectory import Turn, tokens_through
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: For tokenizers without a chat template (base models). A prompt does not end with a blank: in most
-#: vocabularies words begin with theirs.
-DEFAULT_CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m.role == 'system' %}{{ m.content }}\n\n"
-    "{% elif m.role == 'user' %}Observation:\n{{ m.content }}\nAction:"
-    "{% else %}{{ m.content }}\n{% endif %}{% endfor %}"
-)
-#: Stands for a sampled response while the template is rendered around it.
-_RESPONSE = "\N{OBJECT REPLACEMENT CHARACTER}response\N{OBJECT REPLACEMENT CHARACTER}"
+_QUOTE = "\N{OBJECT REPLACEMENT CHARACTER}"
+_QUOTED = re.compile(f"{_QUOTE}([0-9a-f]+){_QUOTE}")
+"""Text, in hexadecimal, that is to be tokenised as text whatever it says."""
 
 
 class ChatPieces:
     """The token pieces that a chat template puts around sampled responses.
 
     A dialogue is `opening + response + continuation + response + …`; each piece is tokenised by itself, so
-    the prompt of a turn always begins with the tokens of the turn before it.
+    the prompt of a turn always begins with the tokens of the turn before it. Whatever an observation says, none of the
+    template's marks and of the tokenizer's special tokens comes from it: these are spelt out there.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, instructions: str):
-        """`instructions` becomes the system message; in templates without one it opens the first user's."""
+        """`instructions` becomes the system message; in templates without one it opens the first user's.
+
+        Raises `ChatTemplateError` for a template that dialogues cannot be written with.
+        """
         self._tokenizer = tokenizer
         self._instructions = instructions
-        self.opening = lru_cache(maxsize=65536)(self._opening)
-        self.continuation = lru_cache(maxsize=65536)(self._continuation)
+        self._template = ChatTemplate(tokenizer)
+        self._cache = TokenCache()
 
-    def _opening(self, observation: str) -> tuple[int, ...]:
+    def opening(self, observation: str) -> tuple[int, ...]:
         """Everything up to the first response."""
-        return self._encode(self._render([self._user(observation, first=True)], to_be_continued=True))
+        return self._cache.get(
+            ("opening", observation),
+            lambda: self._encode(self._template.opening(self._instructions, self._quoted(observation))),
+        )
 
-    def _continuation(self, observation: str, closed: bool) -> tuple[int, ...]:
+    def continuation(self, observation: str, closed: bool) -> tuple[int, ...]:
         """From the end of a response to the start of the next, with `observation` between them.
 
         `closed`: the response ended with the end-of-turn token, which then is not repeated.
         """
-        ids = self._encode(self._after_response(observation))
+        ids = self._cache.get(
+            ("continuation", observation), lambda: self._encode(self._after_response(self._quoted(observation)))
+        )
         return ids[len(self._closing) :] if closed else ids
 
     @cached_property
     def end_of_turn_id(self) -> int | None:
-        """The token that the template closes a response with.
+        """The token that a response ends with: what the template closes one with.
 
         It need not be the tokenizer's end token (Gemma's is the end of a text), which it is where the
-        template has no such mark.
+        template has no such mark, and where the mark ends a message of which a turn has several (gpt-oss).
         """
-        return self._closing[-1] if self._closing else self._tokenizer.eos_token_id
+        return self._closing[-1] if self._closing and not self._channel else self._tokenizer.eos_token_id
+
+    def answer_start(self, response: str) -> int:
+        """The character of a decoded response at which the answer begins.
+
+        It is not the first in templates with channels, where thoughts are messages before; it is the response's
+        length where no answer was come to.
+        """
+        if not self._channel:
+            return 0
+        before, found, _ = response.rpartition(self._channel)
+        if found:
+            return len(before) + len(found)
+        first_mark = self._tokenizer.decode(self._encode(self._channel)[:1])
+        return len(response) if first_mark in response else 0  # thoughts alone, or an answer without channels
+
+    @cached_property
+    def _channel(self) -> str:
+        """What the template writes itself between the prompt and a response, if special tokens are in it; else ""."""
+        before, _ = self._template.around_response(self._instructions, NOTHING)
+        header = before.removeprefix(self._template.opening(self._instructions, NOTHING))
+        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        return header if header != before and special & set(self._encode(header)) else ""
 
     @cached_property
     def _closing(self) -> tuple[int, ...]:
         """What the template puts after a response up to its mark; empty if text follows without a mark."""
         marks = self._tokenizer.added_tokens_decoder
-        ids = self._encode(self._after_response(""))
+        ids = self._encode(self._after_response(NOTHING))
         for i, token in enumerate(ids):
             if token in marks:
                 return ids[: i + 1]
@@ -78,40 +103,48 @@ class ChatPieces:
         return ()
 
     def _after_response(self, observation: str) -> str:
-        dialogue = [
-            self._user("", first=True),
-            {"role": "assistant", "content": _RESPONSE},
-            self._user(observation, first=False),
-        ]
-        return self._render(dialogue, to_be_continued=True).split(_RESPONSE, 1)[1]
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+        return self._template.around_response(self._instructions, observation)[1]
 
     @cached_property
-    def _has_system_role(self) -> bool:
-        try:
-            self._apply([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], True)
-        except TemplateError:
-            return False
-        return True
+    def _marks(self) -> dict[int, str]:
+        """Tokens that no observation may bring about: special ones, and others that the template writes."""
+        return {
+            i: token.content
+            for i, token in self._tokenizer.added_tokens_decoder.items()
+            if (token.special or token.content in self._template.source)
+            and token.content.strip()
+            and i != self._tokenizer.unk_token_id
+        }
 
-    def _user(self, observation: str, *, first: bool) -> dict[str, str]:
-        if first and self._instructions and not self._has_system_role:
-            observation = f"{self._instructions}\n\n{observation}"
-        return {"role": "user", "content": observation}
+    @cached_property
+    def _mark(self) -> re.Pattern[str]:
+        longest_first = sorted(self._marks.values(), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, [*longest_first, _QUOTE])))
 
-    def _render(self, messages: list[dict[str, str]], *, to_be_continued: bool) -> str:
-        if self._instructions and self._has_system_role:
-            messages = [{"role": "system", "content": self._instructions}, *messages]
-        return self._apply(messages, to_be_continued)
+    def _quoted(self, text: str) -> str:
+        quoted = self._mark.sub(lambda found: _quote(found[0]), text)
+        if self._marks.keys() & set(self._encode(quoted)):  # some tokenizers find marks in other spellings too
+            return "".join(map(_quote, text))
+        return quoted
 
-    def _apply(self, messages: list[dict[str, str]], to_be_continued: bool) -> str:
-        template = None if self._tokenizer.chat_template else DEFAULT_CHAT_TEMPLATE
-        text: Any = self._tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=to_be_continued, tokenize=False
-        )
-        return str(text)
+    def _encode(self, text: str) -> tuple[int, ...]:
+        ids: list[int] = []
+        for i, part in enumerate(_QUOTED.split(text)):
+            if i % 2:
+                ids += self._spell(bytes.fromhex(part).decode("utf-8", "surrogatepass"))
+            elif part:
+                ids += self._tokenizer.encode(part, add_special_tokens=False)
+        return tuple(ids)
+
+    def _spell(self, mark: str) -> list[int]:
+        """The tokens of a mark as if it were none: its first character is tokenised apart from the others."""
+        first, others = mark[:1], mark[1:]
+        ids = list(self._tokenizer.encode(first, add_special_tokens=False))
+        return [*ids, *self._encode(self._mark.sub(lambda found: _quote(found[0]), others))]
+
+
+def _quote(text: str) -> str:
+    return f"{_QUOTE}{text.encode('utf-8', 'surrogatepass').hex()}{_QUOTE}"
 
 
 @dataclass(frozen=True)

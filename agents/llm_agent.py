@@ -32,10 +32,12 @@ class LLMAgent:
         sampling: SamplingParams,
         context_length: int,
         trainable: bool = True,
+        stop_ids: Sequence[int] = (),
     ):
         """`context_length`: an episode whose next prompt leaves no room for a response in it is ended.
 
-        `trainable=False`: a frozen partner, whose turns are played and not learned from.
+        `trainable=False`: a frozen partner, whose turns are played and not learned from. `stop_ids`: what the engine
+        ends a response with, beside the tokenizer's own end tokens; no part of its text.
         """
         self.engine = engine
         self.tokenizer = tokenizer
@@ -48,6 +50,9 @@ class LLMAgent:
         self._asked: dict[Hashable, tuple[View, list[int]]] = {}
         self._overflowed: list[View] = []
         self._pieces: dict[str, ChatPieces] = {}
+        self._template = ChatPieces(tokenizer, instructions="")
+        ends = (tokenizer.eos_token_id, tokenizer.pad_token_id, self._template.end_of_turn_id)
+        self._unsaid = frozenset({*stop_ids, *ends})
 
     def ask(self, views: Sequence[View]) -> None:
         """See `Agent.ask`."""
@@ -109,7 +114,9 @@ class LLMAgent:
 
     def _decide(self, prompt: list[int], turns: Sequence[Turn], sample: Sample) -> Decision:
         response = self._decode(sample.ids)
-        parsed = self.format.parse(response)
+        start = self._template.answer_start(response)
+        parsed = self.format.parse(response[start:])
+        spans = {part: (start + first, start + end) for part, (first, end) in parsed.spans.items()}
         continues, added = added_prompt(tokens_through(turns), prompt)
         return Decision(
             action=parsed.action,
@@ -119,9 +126,10 @@ class LLMAgent:
             response_ids=sample.ids,
             logprobs=sample.logprobs,
             parts=dict(parsed.parts),
-            spans=token_spans(self._decode, sample.ids, parsed.spans),
+            spans=token_spans(self._decode, sample.ids, spans),
             policy_step=sample.policy_step,
         )
 
     def _decode(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        """The text of a response. Of special tokens only those that end it are none: others may be tags of a format."""
+        return str(self.tokenizer.decode([token for token in ids if token not in self._unsaid]))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from agentgym.agents.agent import View
-from agentgym.agents.contexts import DEFAULT_CHAT_TEMPLATE, ChatPieces, Context
+from agentgym.agents.chat_template import DEFAULT_CHAT_TEMPLATE
+from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.engines import Request, Sample, SamplingParams
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
