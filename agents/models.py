@@ -42,8 +42,15 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """The most tokens that prompt and response may have together."""
-        return int(self.model.config.max_position_embeddings)
+        """The most tokens that prompt and response may have together.
+
+        A model whose configuration states none (positions as biases) has the tokenizer's, which may be without bound.
+        """
+        config = self.model.config.get_text_config()
+        for name in ("max_position_embeddings", "max_seq_len"):
+            if getattr(config, name, None):
+                return int(getattr(config, name))
+        return int(self.tokenizer.model_max_length)
 
 
 def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | str = "cpu") -> LoadedModel:
@@ -69,7 +76,9 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     _switch_noise_off(model)
-    return LoadedModel(model.to(device).eval(), tokenizer, name)
+    model = model.to(device).eval()
+    _check_playable(name, model, tokenizer)
+    return LoadedModel(model, tokenizer, name)
 
 
 def pinned_model(name: str, checkpoint: Path | None = None) -> str:
@@ -126,6 +135,23 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
     if info["missing_keys"]:  # transformers would go on with random ones
         raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
     return model, tokenizer
+
+
+def _check_playable(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `ModelError` for a model, or a chat template, that dialogues cannot be played with."""
+    with torch.no_grad():
+        output = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=True)
+    if getattr(output, "past_key_values", None) is None or model.get_output_embeddings() is None:
+        raise ModelError(f"{name!r} is a {type(model).__name__}, which does not go on from a cache of its past")
+    try:
+        pieces = ChatPieces(tokenizer, "rules")
+        shown = {*pieces.opening("seen"), *pieces.continuation("seen", False)}
+    except ValueError as error:
+        raise ModelError(f"cannot play with the model {name!r}: {_one_line(error)}") from error
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    highest = max(shown | set(tokenizer.get_vocab().values()) - special)
+    if highest >= (rows := model.get_input_embeddings().weight.shape[0]):
+        raise ModelError(f"the tokenizer of {name!r} has tokens up to {highest}, and the model embeds {rows} alone")
 
 
 def _switch_noise_off(model: Any) -> None:
@@ -257,7 +283,7 @@ def add_lora(
 
     The adapter begins as zero: the wrapped model equals the base model, which stays available as the
     reference policy with `model.disable_adapter()`. An adapter that the model already has becomes part of
-    the base.
+    the base. Raises `ModelError` for what PEFT refuses: no such module, or dropout on the experts of a mixture.
     """
     config = LoraConfig(
         r=r,
@@ -268,7 +294,10 @@ def add_lora(
     )
     with torch.random.fork_rng(devices=[]), _peft_reads_an_old_name():
         torch.manual_seed(seed)
-        model = get_peft_model(without_adapter(loaded.model), config)
+        try:
+            model = get_peft_model(without_adapter(loaded.model), config)
+        except ValueError as error:
+            raise ModelError(f"{loaded.name!r} takes no such LoRA adapter: {_one_line(error)}") from error
     model.peft_config["default"].base_model_name_or_path = loaded.name
     model.peft_config["default"].revision = loaded.revision
     return LoadedModel(model, loaded.tokenizer, loaded.name)

@@ -107,7 +107,7 @@ class TransformersEngine:
                 return
             if not going_on.all():
                 keep = torch.from_numpy(np.flatnonzero(going_on)).to(tokens.device)
-                cache.batch_select_indices(keep)
+                cache.reorder_cache(keep)  # in every kind of layer, recurrent states too
                 mask, tokens, live = mask[keep], tokens[keep], live[going_on]
             mask = torch.cat([mask, mask.new_ones(len(live), 1)], dim=1)
             output = self.model(
@@ -151,7 +151,7 @@ class TransformersEngine:
         rows = torch.tensor(index, device=device)
         cache = output.past_key_values
         if keep_cache:
-            cache.batch_select_indices(rows)
+            cache.reorder_cache(rows)
         return output.logits[rows, -1], cache, mask[rows]
 
 
