@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agentgym.envs.checker import TextEnvError, check_text_env
     from agentgym.envs.discrete import DiscreteTextEnv
     from agentgym.envs.frozen_lake import FrozenLakeEnv
+    from agentgym.envs.multi_agent import Played, TextAECEnv
+    from agentgym.envs.one_seat import OneSeat
     from agentgym.envs.scienceworld.env import ScienceWorldEnv
     from agentgym.envs.search_qa.env import SearchQaEnv
     from agentgym.envs.sokoban.env import SokobanEnv
@@ -29,9 +31,12 @@ __all__ = [
     "Info",
     "NoPlanError",
     "NotInstalledError",
+    "OneSeat",
+    "Played",
     "ScienceWorldEnv",
     "SearchQaEnv",
     "SokobanEnv",
+    "TextAECEnv",
     "TextEnv",
     "TextEnvError",
     "TextSpace",
@@ -47,9 +52,12 @@ _LAZY = {
     "AlfworldEnv": "agentgym.envs.alfworld.env",
     "DiscreteTextEnv": "agentgym.envs.discrete",
     "FrozenLakeEnv": "agentgym.envs.frozen_lake",
+    "OneSeat": "agentgym.envs.one_seat",
+    "Played": "agentgym.envs.multi_agent",
     "ScienceWorldEnv": "agentgym.envs.scienceworld.env",
     "SearchQaEnv": "agentgym.envs.search_qa.env",
     "SokobanEnv": "agentgym.envs.sokoban.env",
+    "TextAECEnv": "agentgym.envs.multi_agent",
     "TextEnvError": "agentgym.envs.checker",
     "TextWorldEnv": "agentgym.envs.text_world.env",
     "WebShopEnv": "agentgym.envs.webshop.env",

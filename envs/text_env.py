@@ -6,7 +6,6 @@ and keeps all randomness private. `agentgym.envs.check_text_env` checks everythi
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NotRequired, TypeAlias, TypedDict
@@ -14,6 +13,8 @@ from typing import Any, ClassVar, Literal, NotRequired, TypeAlias, TypedDict
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
+
+from agentgym.envs.snapshots import Snapshots
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -94,7 +95,17 @@ class TextSpace(gymnasium.spaces.Space[str]):
         return f"TextSpace(examples={list(self.examples)})" if self.examples else "TextSpace()"
 
 
-class TextEnv(gymnasium.Env[str, str]):
+def expect_settings(splits: Sequence[str], split: str, max_turns: int, render_mode: str | None) -> None:
+    """Raise `ValueError` for constructor arguments that no text environment takes."""
+    if split not in splits:
+        raise ValueError(f"split must be one of {', '.join(splits)}, not {split!r}")
+    if max_turns < 1:
+        raise ValueError(f"max_turns must be at least 1, not {max_turns}")
+    if render_mode not in (None, "ansi"):
+        raise ValueError(f"render_mode must be None or 'ansi', not {render_mode!r}")
+
+
+class TextEnv(Snapshots, gymnasium.Env[str, str]):
     """Base class of all environments in agentgym.
 
     The same class, arguments and `seed` give the same task and the same first observation in every process
@@ -116,14 +127,11 @@ class TextEnv(gymnasium.Env[str, str]):
     data_source: str = "builtin"
     """Where the tasks come from: "builtin", or the path that was given as `data`."""
 
+    _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"observation_space", "action_space", "spec"})
+
     def __init__(self, *, split: str = "train", max_turns: int, render_mode: str | None = None):
         """`max_turns`: the episode is truncated after this many calls of `step`, whatever they were."""
-        if split not in self.splits:
-            raise ValueError(f"split must be one of {', '.join(self.splits)}, not {split!r}")
-        if max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, not {max_turns}")
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode must be None or 'ansi', not {render_mode!r}")
+        expect_settings(self.splits, split, max_turns, render_mode)
         self.split = split
         self.max_turns = max_turns
         self.render_mode = render_mode
@@ -173,30 +181,16 @@ class TextEnv(gymnasium.Env[str, str]):
             raise ResetNeeded("the episode has not begun or is over: call reset() before step()")
         self._observation, reward, terminated, valid = self._act(action)
         self.turn += 1
-        truncated = not terminated and self.turn >= self.max_turns
+        truncated = not terminated and self._is_cut_off()
         self._over = terminated or truncated
         info = self._situation()
         info["is_action_valid"] = valid
         return self._observation, reward, terminated, truncated, info
 
+    def _is_cut_off(self) -> bool:
+        """Whether an episode that has not terminated ends after this turn all the same."""
+        return self.turn >= self.max_turns
+
     def render(self) -> str | None:
         """The last observation in the render mode "ansi", else None."""
         return self._observation if self.render_mode == "ansi" else None
-
-    # Branching --------------------------------------------------------------------------------------------
-
-    _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"observation_space", "action_space", "spec"})
-    """Attributes that never change after construction (spaces, data, settings): not copied."""
-
-    def snapshot(self) -> object:
-        """An exact, independent copy of the state, the random generator's included."""
-        changing = {k: v for k, v in self.__dict__.items() if k not in self._shared_between_snapshots}
-        return copy.deepcopy(changing)
-
-    def restore(self, snapshot: object) -> None:
-        """Return to a state taken by `snapshot` on this environment or one with the same arguments."""
-        if not isinstance(snapshot, dict):
-            raise TypeError(f"restore takes what snapshot() returned, not {type(snapshot).__name__}")
-        for name in self.__dict__.keys() - snapshot.keys() - self._shared_between_snapshots:
-            del self.__dict__[name]  # set since the snapshot: a random generator, a plan
-        self.__dict__.update(copy.deepcopy(snapshot))
