@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from agentgym.envs.registration import BUILTIN, make, register, registered
-from agentgym.envs.text_env import Info, NoPlanError, NotInstalledError, TextEnv, TextSpace
+from agentgym.envs.text_env import Info, NoPlanError, NotInstalledError, TextEnv
+from agentgym.envs.text_space import TextSpace
 
 if TYPE_CHECKING:
     from agentgym.envs.alfworld.env import AlfworldEnv

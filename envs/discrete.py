@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.envs.splits import split_of
-from agentgym.envs.text_env import NoPlanError, TextEnv, TextSpace
+from agentgym.envs.text_env import NoPlanError, TextEnv
+from agentgym.envs.text_space import TextSpace
 
 Discrete: TypeAlias = gymnasium.Env[Any, Any]
 

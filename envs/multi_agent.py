@@ -20,7 +20,8 @@ from gymnasium.utils import seeding
 from pettingzoo import AECEnv
 
 from agentgym.envs.snapshots import Snapshots
-from agentgym.envs.text_env import SPLITS, TextSpace, expect_settings
+from agentgym.envs.text_env import SPLITS, expect_settings
+from agentgym.envs.text_space import TextSpace
 
 
 @dataclass(frozen=True, slots=True)

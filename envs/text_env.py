@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from agentgym.envs.snapshots import Snapshots
+from agentgym.envs.text_space import TextSpace
 
 Split: TypeAlias = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -53,46 +54,6 @@ class Info(TypedDict):
     """The components of the last reward by name."""
     duration: NotRequired[float]
     """What the last action took in seconds, where that is worth weighing (`duration_weighted`)."""
-
-
-class TextSpace(gymnasium.spaces.Space[str]):
-    """The space of all strings.
-
-    `gymnasium.spaces.Text` has a fixed character set (no blank by default) and a least length of 1, so it
-    rejects actions that a language model does produce. Any `str` is contained here.
-    """
-
-    def __init__(self, examples: Sequence[str] = (), seed: int | np.random.Generator | None = None):
-        """`examples`: strings that `sample` draws from; without any it draws short printable ones."""
-        super().__init__(shape=None, dtype=None, seed=seed)
-        self.examples = tuple(examples)
-
-    def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Draw one of `examples`, or up to 16 printable ASCII characters."""
-        if mask is not None or probability is not None:
-            raise ValueError("TextSpace.sample takes no mask and no probability: the space is not countable")
-        if self.examples:
-            return self.examples[int(self.np_random.integers(len(self.examples)))]
-        length = int(self.np_random.integers(17))
-        return "".join(map(chr, self.np_random.integers(32, 127, length)))
-
-    def contains(self, x: Any) -> bool:
-        """True for every `str`."""
-        return isinstance(x, str)
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        """Strings have no fixed-size array form."""
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TextSpace) and self.examples == other.examples
-
-    def __hash__(self) -> int:
-        return hash(("TextSpace", self.examples))
-
-    def __repr__(self) -> str:
-        return f"TextSpace(examples={list(self.examples)})" if self.examples else "TextSpace()"
 
 
 def expect_settings(splits: Sequence[str], split: str, max_turns: int, render_mode: str | None) -> None:
