@@ -142,8 +142,8 @@ def play(
         Player.random: RandomAgent,
         Player.expert: ExpertAgent,
     }
-    make_env = partial(make, env, split=split, **_mapping(env_kwargs))
     with _clear_errors():
+        make_env = partial(make, env, split=split, **_mapping(env_kwargs))
         make_env().close()
     try:
         trajectory = _play_episode(make_env, env, seed, players[agent]())
@@ -207,8 +207,9 @@ def _describe_env(env_id: str) -> dict[str, Any]:
     try:
         world = make(env_id)
     except Exception as error:  # whatever is wrong with one must not take away the others
-        what = "not installed" if isinstance(error, NotInstalledError) else f"cannot be made: {type(error).__name__}"
-        data = f"{what}: {str(error).partition(chr(10))[0]}"
+        cause = error.__cause__ or error
+        what = "not installed" if isinstance(error, NotInstalledError) else f"cannot be made: {type(cause).__name__}"
+        data = f"{what}: {str(cause).partition(chr(10))[0]}"
         return {"id": env_id, "task_types": [], "splits": [], "max_turns": None, "data": data}
     try:
         return {

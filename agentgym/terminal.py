@@ -19,6 +19,10 @@ def say_error(console: Console, error: object) -> None:
 
 
 def log_to(console: Console) -> None:
-    """Show warnings of the library on `console`, above its progress bars."""
-    handler = RichHandler(console=console, show_path=False, markup=False)
+    """Show warnings of the library on `console`: above its progress bars, or where there are none a line each."""
+    handler: logging.Handler = logging.StreamHandler(console.file)
+    if console.is_interactive:
+        handler = RichHandler(console=console, show_path=False, markup=False)
+    if console.quiet:
+        handler = logging.NullHandler()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

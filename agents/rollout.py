@@ -16,6 +16,7 @@ from agentgym.agents.agent import Agent, Decision, View
 from agentgym.agents.episode import Branch, Episode, EpisodeSpec, begin
 from agentgym.agents.recording import BrokenPromiseError
 from agentgym.agents.trajectory import StopReason, Trajectory
+from agentgym.envs.faults import place_in_others
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class _Play:
         if env is not None:
             _close(env)
         if index not in self.failed_once:
-            logger.warning("%s; trying again afresh", reason)
+            logger.warning("%s%s; trying again afresh", reason, place_in_others(error))
             self.failed_once.add(index)
             self.waiting.append(index)
             return

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from typing import Any
+
+from agentgym.envs.faults import import_own
 
 
 def named(what: str, name: str, known: Mapping[str, Any] | None = None) -> Any:
@@ -19,12 +19,9 @@ def named(what: str, name: str, known: Mapping[str, Any] | None = None) -> Any:
         if name not in (known or {}):
             raise ValueError(unknown(f"unknown {what}", name, known or {}) + ', or one of yours as "module:name"')
         return (known or {})[name]
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` has it: the module may lie in the working directory
+    found = import_own(module, f"the {what} {name!r}")
     try:
-        return getattr(import_module(module), attribute)
-    except ImportError as error:
-        raise ValueError(f"the {what} {name!r}: its module cannot be imported: {error}") from error
+        return getattr(found, attribute)
     except AttributeError:
         raise ValueError(f"the {what} {name!r}: there is no {attribute!r} in {module}") from None
 

@@ -13,7 +13,6 @@ plug-in's ids once it is imported.
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import re
 import warnings
@@ -24,6 +23,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from agentgym.envs.faults import import_own, others_faults
 from agentgym.envs.text_env import TextEnv
 
 PLUGIN_GROUP = "agentgym.envs"
@@ -76,7 +76,8 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     _load_plugins()
     spec = _find(env_id)
     try:
-        env = gymnasium.make(spec, disable_env_checker=True, **kwargs).unwrapped
+        with others_faults(f"{env_id} cannot be made", _module_of(spec.entry_point)):
+            env = gymnasium.make(spec, disable_env_checker=True, **kwargs).unwrapped
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown and unknown[1] in kwargs:
@@ -103,10 +104,7 @@ def _find(env_id: str) -> EnvSpec:
     """gymnasium's entry for "namespace/Name-v0" or "module:namespace/Name-v0"."""
     module, _, name = env_id.rpartition(":")
     if module:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{env_id}: cannot import {module!r}: {error}") from None
+        import_own(module, env_id)
     spec = gymnasium.registry.get(name)
     if spec is None:
         near = _near(name)
@@ -158,6 +156,10 @@ def _entry_point_name(entry_point: Any) -> str:
     return f"{entry_point.__module__}:{name}{line}"
 
 
+def _module_of(entry_point: Any) -> str:
+    return entry_point.partition(":")[0] if isinstance(entry_point, str) else str(entry_point.__module__)
+
+
 def _load_plugins() -> None:
     """Load every package's entry points, once. A broken one is named in a warning and stops nobody."""
     global _plugins_loaded
@@ -169,11 +171,11 @@ def _load_plugins() -> None:
             loaded = plugin.load()
             if callable(loaded):
                 loaded()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _warn_broken(plugin, error)
 
 
-def _warn_broken(plugin: EntryPoint, error: Exception) -> None:
+def _warn_broken(plugin: EntryPoint, error: BaseException) -> None:
     package = f" of the package {plugin.dist.name}" if plugin.dist else ""
     warnings.warn(
         f"the environments {plugin.name!r}{package} are missing: {plugin.value} failed with "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
+from agentgym.envs.faults import others_faults
 from agentgym.envs.text_env import NoPlanError, TextEnv
 
 
@@ -23,7 +24,7 @@ class Told:
 
 def look_at(env: TextEnv, env_id: str) -> Told:
     """Play one turn, the expert's where there is one, and see what is told; then close the environment."""
-    with closing(env):
+    with closing(env), others_faults(f"{env_id} fails in its first turn", type(env).__module__):
         _, info = env.reset(seed=0)
         keys = set(info)
         has_expert = True

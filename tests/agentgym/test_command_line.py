@@ -127,3 +127,52 @@ def test_no_warnings_of_libraries(cloned_model, tmp_path, recwarn):
     assert [
         str(warning.message) for warning in recwarn if issubclass(warning.category, FutureWarning | UserWarning)
     ] == []
+
+
+OWN = """
+from agentgym import TextEnv, register
+
+class Own(TextEnv):
+    def __init__(self, split="train", max_turns=2, render_mode=None, fault=""):
+        super().__init__(split=split, max_turns=max_turns, render_mode=render_mode)
+        self.fault = fault
+        if fault == "make":
+            self.broken
+    instructions, task_types = "say up", ("up",)
+    def _start(self, rng, options):
+        if self.fault == "reset":
+            return {}["nothing"]
+        return "start"
+    def _act(self, action): return "on", 0.5, False, True
+    def _situation(self): return dict(success=False, task_id="a", task_type="up", state_key="a")
+
+register("own/Own-v0", Own)
+"""
+
+
+def test_a_world_in_the_working_directory_and_its_faults(tmp_path):
+    """By the console script, whose sys.path has not the working directory."""
+    (tmp_path / "own_world.py").write_text(OWN)
+    (tmp_path / "cut_world.py").write_text("import json\n\nclass (:\n")
+    console_script = "import sys; sys.path = [p for p in sys.path if p]; from agentgym.cli import main; main()"
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", console_script, *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    env = ["--env", "own_world:own/Own-v0", "--agent", "random", "--episodes", "2"]
+    done = call("eval", *env)
+    assert done.returncode == 0, done.stderr
+    for command, line, reason in (
+        (["eval", *env, "--env-kwargs", "{fault: make}"], 9, "AttributeError: 'Own' object has no attribute 'broken'"),
+        (["play", "cut_world:own/Own-v0"], 3, "SyntaxError: invalid syntax"),
+    ):
+        done = call(*command)
+        first, place, *_, last = done.stderr.splitlines()
+        assert (done.returncode, last) == (2, reason), done.stderr
+        assert first.startswith("error: ") and f'_world.py", line {line}' in place, done.stderr
+        assert "agentgym" not in place and "Traceback" not in done.stderr
+    for command in (["eval", *env], ["play", "own_world:own/Own-v0"]):
+        first = call(*command, "--env-kwargs", "{fault: reset}").stderr.splitlines()[0]
+        assert first.endswith(f"KeyError: 'nothing' ({tmp_path / 'own_world.py'}, line 13); trying again afresh")
+    assert "cannot import 'no_world'" in call("play", "no_world:own/Own-v0").stderr

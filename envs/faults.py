@@ -1,0 +1,60 @@
+"""Faults in other people's code are told with the place in that code, and without ours."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType, ModuleType
+
+_BETWEEN = ("agentgym", "gymnasium", "importlib", "contextlib")
+"""Packages whose frames lie between a command and the code that it runs for somebody."""
+
+
+def import_own(module: str, what: str) -> ModuleType:
+    """Import a module of anybody's, which may lie in the working directory, as with `python -m`.
+
+    Raises `ValueError`: in one line if there is no such module, and with the place in it if it fails.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        with others_faults(f"{what}: {module!r} cannot be imported", module):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{what}: cannot import {module!r}: {error}") from None
+
+
+@contextmanager
+def others_faults(what: str, owner: str) -> Iterator[None]:
+    """Within, an error of the code of `owner`, a module, becomes a `ValueError` with the place in that code.
+
+    Errors that this library itself raises, and those of its own environments, pass as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        frames = list(traceback.walk_tb(error.__traceback__))
+        theirs = next((i for i, (frame, _) in enumerate(frames) if not _is_between(frame)), len(frames))
+        is_ours = _name(owner) == "agentgym" or _is_between(frames[-1][0])
+        if is_ours and not isinstance(error, SyntaxError):  # whose place is in the error, not in a frame
+            raise
+        place = "".join(traceback.StackSummary.extract(iter(frames[theirs:])).format())
+        reason = "".join(traceback.format_exception_only(error)).rstrip()
+        raise ValueError(f"{what}:\n{place}{reason}") from error
+
+
+def place_in_others(error: BaseException) -> str:
+    """Where in other people's code the error arose, as " (file, line 3)"; "" where none of it ran."""
+    theirs = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_between(frame[0])]
+    return f" ({theirs[0][0].f_code.co_filename}, line {theirs[0][1]})" if theirs else ""
+
+
+def _is_between(frame: FrameType) -> bool:
+    return _name(str(frame.f_globals.get("__name__", ""))) in _BETWEEN
+
+
+def _name(module: str) -> str:
+    return module.partition(".")[0]
