@@ -121,6 +121,24 @@ def test_an_environment_that_cannot_be_made_takes_nothing_away(monkeypatch):
     assert rows[LAKE]["max_turns"] == 10
 
 
+def test_schemes_say_what_training_provides():
+    shown = CliRunner().invoke(app, ["schemes"], env={"COLUMNS": "120"}).stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]  # the scheme's name may stand before the need
+    for need, answer in (
+        ("state_key", "yes"), ("entropy_K", "yes"), ("answer_logprob_T", "yes"), ("duration_T", "in some worlds"),
+        ("reward_parts.*_T", "in some worlds"), ("role_K", "in some formats"), ("value_T", "no"),
+    ):  # fmt: skip
+        assert any(f"{need} {answer}" in line for line in lines), (need, answer)
+
+
+@pytest.mark.parametrize(("scheme", "need"), [("g_ra", "reward_parts"), ("duration_weighted", "duration_T")])
+def test_schemes_that_a_world_cannot_feed_are_refused_before_a_model_is_loaded(tmp_path, monkeypatch, scheme, need):
+    monkeypatch.setattr("agentgym.train.make_model", lambda *args: pytest.fail("a model is loaded"))
+    (tmp_path / "run.yaml").write_text(f"env_id: {LAKE}\ncredit: {scheme}\noutput_dir: {tmp_path / 'run'}\n")
+    line = refused("train", tmp_path / "run.yaml")
+    assert need in line and f"{LAKE} does not tell" in line and line.count("\n") == 1
+
+
 def test_no_warnings_of_libraries(cloned_model, tmp_path, recwarn):
     """Of those that are shown by default: a user can do nothing about them."""
     make_trainer(cloned_model, tmp_path, gradient_checkpointing=True)

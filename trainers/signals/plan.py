@@ -77,11 +77,17 @@ def plan_signals(
     return order
 
 
-def is_provided(need: str) -> bool:
-    """Whether training can meet a need in some environment without configuration."""
-    return _is_told(need, None) or any(
-        fnmatchcase(need, given) for name in GIVERS for given in named("signal", name).gives
-    )
+def provision(need: str) -> str:
+    """Whether training meets a need without configuration, in a word or two."""
+    given = [*TOLD_BY_ROLLOUTS, *(column for name in GIVERS for column in named("signal", name).gives)]
+    for answer, known in (
+        ("yes", given),
+        ("in some formats", TOLD_BY_FORMATS),
+        ("in some worlds", TOLD_BY_ENVIRONMENTS),
+    ):
+        if any(fnmatchcase(need, each) for each in known):
+            return answer
+    return "no"
 
 
 def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
