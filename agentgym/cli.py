@@ -84,7 +84,7 @@ def train(context: typer.Context) -> None:
 def evaluate(
     env: Annotated[list[str], typer.Option(help="Environment id; give it several times for several.")],
     agent: Annotated[str, typer.Option(help="random, expert, or a directory of a run, a model or an adapter.")],
-    episodes: Annotated[int, typer.Option(min=1, help="Tasks: those of the seeds from --seed on.")] = 100,
+    episodes: Annotated[int, typer.Option(min=1, max=10**7, help="Tasks: those of the seeds from --seed on.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The first task's seed.")] = 0,
     split: Annotated[str, typer.Option(help="Which tasks.")] = "valid",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")] = None,
@@ -92,7 +92,6 @@ def evaluate(
 ) -> None:
     """Success rates with 95 % intervals, per environment and per task type."""
     from agentgym.evaluate import evaluate_agent, load_agent
-    from agentgym.run_directory import write_evaluations
     from agentgym.tables import evaluation_tables
 
     with _clear_errors():
@@ -112,6 +111,8 @@ def evaluate(
             for env_id in env
         ]
     if json_file is not None:
+        from agentgym.run_directory import write_evaluations  # which needs torch
+
         write_evaluations(json_file, results)
     plain_console().print(*evaluation_tables(results, label="agent"))
 

@@ -24,6 +24,7 @@ from agentgym.agents.models import pinned_model
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
 from agentgym.config import RunConfig, command_line, load_config, try_environment
+from agentgym.config_help import describe_config
 from agentgym.envs.told import look_at
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
@@ -48,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `CONFIG [--key value …]`; return the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = plain_console(stderr=True)
-    if not words or words[0].startswith("-"):
-        console.print("usage: agentgym train CONFIG [--key value …]")
-        return 2
+    if not words or {"-h", "--help"} & set(words):
+        (plain_console() if words else console).print(describe_config(), soft_wrap=True)
+        return 0 if words else 2
     if not _is_launcher_followed(console):
         return 2
     try:

@@ -43,18 +43,29 @@ def test_help_tells_every_key_wherever_it_is_asked_for():
     assert set(BUILTIN) <= set(words) and "hiper" in words and set(registered()) - set(words) <= {"odd/Odd-v0"}
 
 
-@pytest.mark.parametrize("word", ["learning_rat", "credit", "credit_kwargs.gama", "format", "model", "help"])
-def test_wrong_calls_are_answered_without_torch(tmp_path, word):
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            f"train run.yaml --{key} nope"
+            for key in ("learning_rat", "credit", "credit_kwargs.gama", "format", "model")
+        ),
+        "train run.yaml --help",
+        f"eval --env {LAKE} --agent Random",
+        f"eval --env {LAKE} --agent random --episodes 1",
+    ],
+)
+def test_what_needs_no_model_needs_no_torch(tmp_path, call):
     (tmp_path / "run.yaml").write_text(f"env_id: {LAKE}\n")
     script = (
-        "import sys, agentgym.cli; sys.argv = ['agentgym', 'train', 'run.yaml', *sys.argv[1:]]\n"
+        "import sys, agentgym.cli\n"
         "try: agentgym.cli.main()\n"
         "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, f"--{word}", "nope"], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert (done.returncode, done.stderr.count("\n")) == ((0, 0) if word == "help" else (2, 1)), done.stderr
+    done = subprocess.run([sys.executable, "-c", script, *call.split()], capture_output=True, text=True, cwd=tmp_path)
+    fits = call.endswith(("--help", "--episodes 1"))
+    assert done.returncode == (0 if fits else 2), done.stderr
+    assert fits or done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
