@@ -99,7 +99,7 @@ def _launch_options() -> Namespace | None:
     start = next((i for i, word in enumerate(words[:4]) if word.endswith(("launch", "launch.py"))), None)
     if start is None:
         return None
-    known, _ = launch_command_parser().parse_known_args([*words[start + 1 :], ""])
+    known: Namespace = launch_command_parser().parse_known_args([*words[start + 1 :], ""])[0]
     return known
 
 

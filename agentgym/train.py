@@ -19,6 +19,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 
+from agentgym.advice import Advice
 from agentgym.agents.evaluation import evaluate
 from agentgym.agents.models import pinned_model
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
@@ -155,15 +156,18 @@ class TrainingRun:
     def _train(self, progress: Progress) -> None:
         config, trainer = self.config, self.trainer
         steps = progress.count("training", config.max_steps, unit="step", done=trainer.step, each=True)
-        note = ""
+        note, advice = "", Advice(lambda line: self.console.print(line, soft_wrap=True))
         with stopping_after_the_step(trainer, self.console):
             for metrics in trainer.train(steps.within):
                 if self.is_main:
                     self.directory.add_metrics(metrics)
                     self.accelerator.log(metrics, step=int(metrics["step"]))
+                if config.trainer == "reinforcement":
+                    advice.hear(metrics)
                 note = f"success {metrics['success_rate']:.0%}, reward {metrics['reward']:.2f}"
                 steps.reach(int(metrics["step"]), note)
         steps.end(note)
+        advice.conclude()
 
     def _evaluate(self, stage: str, progress: Progress) -> None:
         """Evaluate on the panel, every process a part of it."""

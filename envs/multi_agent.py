@@ -42,7 +42,7 @@ class Played:
     """The action was understood and legal."""
 
 
-class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):
+class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]  # pettingzoo has no types
     """Base class of games with several seats, whose observations and actions are strings.
 
     What `TextEnv` promises holds here too: the same class, arguments and seed give the same game in every

@@ -6,6 +6,7 @@ else, policy, parts, checkpoints, metrics, is the trainer's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,7 +113,9 @@ class Demonstrations:
         """The demonstrations of a step. Raises `NothingPlayedError` in one line where none could be played."""
         if step != self._next_step:  # the first step, or the first after a resume
             steps = range(step, self.max_steps)
-            loader = DataLoader(self.episodes, batch_size=None, sampler=steps, num_workers=self.workers)
+            loader = DataLoader(
+                self.episodes, batch_size=None, sampler=steps, num_workers=min(self.workers, os.cpu_count() or 1)
+            )
             self._ahead = iter(loader)
         played = next(self._ahead)
         self._next_step = step + 1

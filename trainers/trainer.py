@@ -20,7 +20,7 @@ from agentgym.trainers.parts import Learner, NotFiniteError, Part
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.records import Records
-from agentgym.trainers.rollouts import Collected
+from agentgym.trainers.rollouts import Collected, NothingPlayedError
 from agentgym.trainers.signals.signal import Signal
 from agentgym.trainers.update import update
 
@@ -89,6 +89,7 @@ class Trainer:
             with clock.phase("rollout"):
                 collected = self.rollouts.next(self.step, on_progress)
                 usable = usable_trajectories(collected.learned, self.scheme.requires_groups)
+                self._expect_something(len(usable), len(collected.played))
                 experience = Experience.of(self.step, usable)
             experience, facts = self.annotate(experience, clock)
             self.records.write(experience, collected.played)
@@ -108,6 +109,12 @@ class Trainer:
             self.stop_requested = self.stop_requested or stopping
             if self.checkpoints.is_due(self.step) or stopping or self.step == self.max_steps:
                 self.save()
+
+    def _expect_something(self, n_usable: int, n_played: int) -> None:
+        usable, played = (sum(each) for each in zip(*self.processes.gather((n_usable, n_played)), strict=True))
+        if not usable:
+            lost = "the environment failed so many that no group has two left to compare"
+            raise NothingPlayedError(f"step {self.step + 1}: of {played} episodes none can be learned from: {lost}")
 
     def annotate(self, experience: Experience, clock: PhaseClock) -> tuple[Experience, dict[str, float]]:
         """The experience with the signals' columns and its credit, and what the signals say of their learning."""
