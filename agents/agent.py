@@ -57,6 +57,7 @@ class Decision:
     logprobs: list[float] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    fault: str = ""
     policy_step: int = 0
     stop_reason: StopReason | None = None
     error: Exception | None = None

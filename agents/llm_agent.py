@@ -127,6 +127,7 @@ class LLMAgent:
             logprobs=sample.logprobs,
             parts=dict(parsed.parts),
             spans=token_spans(self._decode, sample.ids, spans),
+            fault=parsed.fault,
             policy_step=sample.policy_step,
         )
 

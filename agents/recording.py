@@ -59,6 +59,7 @@ def begun_turn(view: View, decision: Decision) -> Turn:
         logprobs=decision.logprobs,
         parts=decision.parts,
         spans=decision.spans,
+        fault=decision.fault,
         policy_step=decision.policy_step,
     )
 

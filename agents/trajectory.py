@@ -69,6 +69,8 @@ class Turn:
     """What the response's format reads from it besides the action: `{"subgoal": "find a mug"}`."""
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Where in `response_ids` the format's parts lie, marks included: first token and the one after the last."""
+    fault: str = ""
+    """What is wrong with the response's form, in words (`Parsed.fault`)."""
     policy_step: int = 0
     """Finished training steps of the policy that answered."""
 

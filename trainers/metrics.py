@@ -48,6 +48,8 @@ class EpisodeRow(NamedTuple):
     reward: float
     n_turns: int
     n_invalid: int
+    n_malformed: int
+    """Turns whose response is not of its format."""
     n_tokens: int
     """Of prompts and responses."""
     n_sampled: int
@@ -64,6 +66,7 @@ def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
             t.total_reward,
             len(t.turns),
             sum(not turn.is_action_valid for turn in t.turns),
+            sum(bool(turn.fault) for turn in t.turns),
             sum(map(len, t.prompts())) + sum(len(turn.response_ids) for turn in t.turns),
             sum(len(turn.response_ids) for turn in t.turns),
         )
@@ -92,6 +95,7 @@ def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
         "episodes/lost": 1 - len(played) / len(rows),
         "turns/mean": n_turns / len(played),
         "invalid_action_rate": sum(row.n_invalid for row in played) / n_turns if n_turns else 0.0,
+        "malformed_response_rate": sum(row.n_malformed for row in played) / n_turns if n_turns else 0.0,
         **{f"stop_reason/{reason}": reasons[reason] for reason in StopReason},
         "num_tokens": sum(row.n_tokens for row in played),
         "tokens/sampled": sum(row.n_sampled for row in played),

@@ -490,6 +490,7 @@ def test_llm_turns_are_recorded_token_by_token(small: LoadedModel) -> None:
             assert len(turn.logprobs) == len(turn.response_ids)
             assert turn.response == small.tokenizer.decode(turn.response_ids, skip_special_tokens=True)
             assert turn.action == turn.response.strip()
+            assert turn.fault == ("" if turn.action else "the response is empty")
 
 
 def view_of(env: TextEnv, seed: int = 3) -> View:

@@ -46,6 +46,7 @@ turns = st.builds(
     logprobs=st.lists(st.floats(), max_size=4),
     parts=st.dictionaries(any_text, any_text, max_size=2),
     spans=st.dictionaries(any_text, st.tuples(st.integers(0), st.integers(0)), max_size=2),
+    fault=any_text,
     policy_step=st.integers(0),
 )
 trajectories = st.builds(
