@@ -313,7 +313,7 @@ def serve_retriever(
 ) -> None:
     """Serve a retriever for agentgym/SearchQA-v0 in Search-R1's protocol, until Ctrl-C."""
     from agentgym.envs.search_qa.retrievers import LocalRetriever
-    from agentgym.retriever_server import open_passages, serve
+    from agentgym.envs.search_qa.server import open_passages, serve
 
     with _clear_errors():
         found = LocalRetriever(retriever, open_passages(data, corpus))

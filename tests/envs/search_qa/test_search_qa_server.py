@@ -16,7 +16,7 @@ import pytest
 from agentgym.envs.search_qa.env import SearchQaEnv
 from agentgym.envs.search_qa.passages import Hit, Passage, RetrieverError
 from agentgym.envs.search_qa.remote import HttpRetriever
-from agentgym.retriever_server import MAX_QUERIES, MAX_REQUEST_BYTES, RetrieverServer, open_passages, serve
+from agentgym.envs.search_qa.server import MAX_QUERIES, MAX_REQUEST_BYTES, RetrieverServer, open_passages, serve
 
 
 class Echo:
