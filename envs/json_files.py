@@ -15,6 +15,10 @@ _CHUNK = 1 << 20
 _BLANKS = " \t\r\n"
 
 
+class NotAnArrayError(ValueError):
+    """A `.json` file holds something else than a list."""
+
+
 def lines_of(file: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers from 1. Raises `ValueError` if they cannot be read."""
     with _opened(file) as lines:
@@ -64,7 +68,9 @@ def _elements(file: Path) -> Iterator[Any]:
         source = io.TextIOWrapper(packed, encoding="utf-8")
         buffer = source.read(_CHUNK).lstrip(_BLANKS + "\ufeff")
         if not buffer.startswith("["):
-            raise ValueError(f"{file}: expected a JSON array of objects (one object on each line belongs into .jsonl)")
+            raise NotAnArrayError(
+                f"{file}: expected a JSON array of objects (one object on each line belongs into .jsonl)"
+            )
         buffer, count, wanted = buffer[1:].lstrip(_BLANKS), 0, _CHUNK
         position = 0
         while True:

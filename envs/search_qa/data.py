@@ -9,6 +9,7 @@ the corpus' and the questions' own.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -18,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from agentgym.envs.json_files import objects_of
+from agentgym.envs.json_files import NotAnArrayError, objects_of
 from agentgym.envs.search_qa.passages import Passage
 from agentgym.envs.search_qa.questions import Question
-from agentgym.envs.search_qa.rows import parse_passage, parse_row
+from agentgym.envs.search_qa.rows import is_question, parse_passage, parse_row
 from agentgym.envs.search_qa.scoring import normalize
 from agentgym.envs.splits import SPLITS, split_of
 from agentgym.envs.text_env import NotInstalledError
@@ -59,12 +60,13 @@ class FileSource:
             for passage in _read_corpus(file):
                 self._one(passage)
         for file in files:
-            self._read_questions(file, None if file == path else _split_by_name(file))
+            if file == path or _holds_questions(file):
+                self._read_questions(file, None if file == path else _split_by_name(file))
         self.passages: tuple[Passage, ...] = tuple(self._pool.values())
         self._listed = {split: tuple(found.values()) for split, found in self._questions.items() if found}
         self.splits = tuple(self._listed)
         if not self.splits:
-            raise ValueError(f"{path}: no question in it")
+            raise ValueError(f"{path}: no question with an answer in it")
         kinds = {question.task_type for listed in self._listed.values() for question in listed}
         self.task_types = tuple(sorted(kinds))
 
@@ -88,7 +90,8 @@ class FileSource:
         return self._pool.setdefault(blake2b(text.encode(), digest_size=16).digest(), passage)
 
     def _read_questions(self, file: Path, named: str | None) -> None:
-        """Add a file's questions. One that was asked before, in whatever split, is left out."""
+        """Add a file's questions but for those without an answer, or asked before in whatever split."""
+        unanswered = 0
         for place, row in _rows(file):
             try:
                 fallback_id = blake2b(repr(row.get("question", row)).encode(), digest_size=8).hexdigest()
@@ -96,6 +99,7 @@ class FileSource:
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from None
             if parsed is None:
+                unanswered += row.get("answerable") is not False
                 continue
             for passage in parsed.passages:
                 self._one(passage)
@@ -107,6 +111,8 @@ class FileSource:
             if any(question.id in found for found in self._questions.values()):  # files that number from 0 each
                 question = replace(question, id=f"{question.id}-{fallback_id}")
             self._questions[named or split_of(key)][question.id] = question
+        if unanswered:
+            warnings.warn(f"{file}: {unanswered} questions without an answer were left out", stacklevel=2)
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
@@ -124,6 +130,20 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
     corpora = [file for file in found if file.name.startswith(_CORPUS) and file != path]
     order = {"test": 0, "valid": 1, "train": 2, None: 3}
     return corpora, sorted((file for file in found if file not in corpora), key=lambda f: order[_split_by_name(f)])
+
+
+def _holds_questions(file: Path) -> bool:
+    """By its first row; a file of something else is named in a warning, and the others of its directory are read."""
+    try:
+        place, row = next(_rows(file), (str(file), {"question": ""}))
+    except NotAnArrayError as error:
+        reason = str(error)
+    else:
+        if is_question(row):
+            return True
+        reason = f"{place}: there is no 'question'"
+    warnings.warn(f"{reason}: the file was left out (passages are read from files named corpus…)", stacklevel=2)
+    return False
 
 
 def _split_by_name(file: Path) -> str | None:

@@ -1,6 +1,7 @@
 """One question of a data set, in whichever of the known formats, as a `Question` and its passages.
 
-HotpotQA: `question`, `answer`, `context` [[title, [sentence, …]], …], `supporting_facts` [[title, number], …].
+HotpotQA: `question`, `answer`, `context` [[title, [sentence, …]], …], `supporting_facts` [[title, number], …], either
+as JSON text too.
 MuSiQue: `question`, `answer`, `answer_aliases`, `paragraphs` [{`title`, `text` or `paragraph_text`,
 `is_supporting`}], and in `decomposition` or `question_decomposition` the order of the hops. Search-R1: `question`
 or `prompt`, `golden_answers` or `reward_model`, `data_source`. Simple: `question`, `answers`, and if there are any
@@ -9,6 +10,7 @@ or `prompt`, `golden_answers` or `reward_model`, `data_source`. Simple: `questio
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ class Row(NamedTuple):
 
 
 def parse_row(row: dict[str, Any], fallback_id: str) -> Row | None:
-    """The question in `row`, or None if the row says that it has no answer (MuSiQue's `answerable`).
+    """The question in `row`, or None if there is no answer to it: in test files, and where MuSiQue says `answerable`.
 
     Raises `ValueError` with what is wrong, without the place.
     """
@@ -56,8 +58,13 @@ def parse_passage(value: Any) -> Passage:
     raise ValueError(f"a passage must be an object with 'title' and 'text', or a text, not {type(value).__name__}")
 
 
-def _hotpotqa(row: dict[str, Any], fallback_id: str) -> Row:
-    context, facts = row["context"], row.get("supporting_facts") or ()
+def is_question(row: dict[str, Any]) -> bool:
+    """Whether `row` is meant as a question, whatever may be wrong with it."""
+    return "question" in row or "prompt" in row
+
+
+def _hotpotqa(row: dict[str, Any], fallback_id: str) -> Row | None:
+    context, facts = _parsed(row["context"]), _parsed(row.get("supporting_facts")) or ()
     if isinstance(context, dict):  # as Hugging Face's datasets lay it out: by columns
         context = list(zip(context["title"], context["sentences"], strict=True))
         facts = [(title,) for title in facts["title"]] if isinstance(facts, dict) else facts
@@ -66,10 +73,15 @@ def _hotpotqa(row: dict[str, Any], fallback_id: str) -> Row:
     kind = f"hotpotqa-{len(titles) or 2}hop" + (f"-{row['type']}" if row.get("type") else "")
     # In the fullwiki files, what an imperfect search had found is the context: it may lack what supports the answer.
     supporting = tuple(passages[title] for title in titles) if titles.keys() <= passages.keys() else ()
-    return Row(_question(row, [row.get("answer")], kind, supporting, fallback_id), tuple(passages.values()))
+    return _row(row, [row.get("answer")], kind, supporting, fallback_id, tuple(passages.values()))
 
 
-def _musique(row: dict[str, Any], fallback_id: str) -> Row:
+def _parsed(value: Any) -> Any:
+    """Lists as they are, or written as JSON text: so 2WikiMultihopQA's Parquet files hold them."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _musique(row: dict[str, Any], fallback_id: str) -> Row | None:
     passages, supporting = [], {}
     for number, paragraph in enumerate(row["paragraphs"]):
         text = paragraph.get("text", paragraph.get("paragraph_text"))
@@ -80,20 +92,20 @@ def _musique(row: dict[str, Any], fallback_id: str) -> Row:
     order = dict.fromkeys([*(hop.get("paragraph_support_idx") for hop in hops), *supporting])
     found = tuple(supporting[index] for index in order if index in supporting)
     answers = [row.get("answer"), *_several(row.get("answer_aliases"))]
-    return Row(_question(row, answers, f"musique-{len(found)}hop", found, fallback_id), tuple(passages))
+    return _row(row, answers, f"musique-{len(found)}hop", found, fallback_id, tuple(passages))
 
 
-def _search_r1(row: dict[str, Any], fallback_id: str) -> Row:
+def _search_r1(row: dict[str, Any], fallback_id: str) -> Row | None:
     if not row.get("question"):  # its prompt ends with the question
         row = row | {"question": row["prompt"][-1]["content"].rpartition("Question:")[2].strip()}
     answers = row.get("golden_answers")
     if answers is None:
         answers = row["reward_model"]["ground_truth"]["target"]
     source = str(row.get("data_source") or "search-r1").removeprefix(_SEARCH_R1_PREFIX)
-    return Row(_question(row, _several(answers), source, (), fallback_id), ())
+    return _row(row, _several(answers), source, (), fallback_id, ())
 
 
-def _simple(row: dict[str, Any], fallback_id: str) -> Row:
+def _simple(row: dict[str, Any], fallback_id: str) -> Row | None:
     passages, supporting = [], []
     if not isinstance(row.get("passages", []), list | None):
         raise ValueError(f"'passages' is no list: {row['passages']!r}"[:100])
@@ -103,20 +115,26 @@ def _simple(row: dict[str, Any], fallback_id: str) -> Row:
             supporting.append(passages[-1])
     answers = _several(row.get("answers", row.get("answer")))
     kind = str(row.get("task_type") or (f"qa-{len(supporting)}hop" if supporting else "qa"))
-    return Row(_question(row, answers, kind, tuple(supporting), fallback_id), tuple(passages))
+    return _row(row, answers, kind, tuple(supporting), fallback_id, tuple(passages))
 
 
-def _question(
-    row: dict[str, Any], answers: Iterable[Any], task_type: str, supporting: tuple[Passage, ...], fallback_id: str
-) -> Question:
+def _row(
+    row: dict[str, Any],
+    answers: Iterable[Any],
+    task_type: str,
+    supporting: tuple[Passage, ...],
+    fallback_id: str,
+    passages: tuple[Passage, ...],
+) -> Row | None:
     known = [storable(str(answer)) for answer in answers if isinstance(answer, str | int | float)]
     known = list(dict.fromkeys(answer for answer in known if answer.strip()))
     text = _text(row, "question")
     if not known:
-        raise ValueError(f"the question {text[:60]!r} has no answer")
+        return None
     found = row.get("id", row.get("_id"))
     source = task_type.partition("-")[0]
-    return Question(f"{source}/{fallback_id if found is None else found}", text, tuple(known), task_type, supporting)
+    question_id = f"{source}/{fallback_id if found is None else found}"
+    return Row(Question(question_id, text, tuple(known), task_type, supporting), passages)
 
 
 def _several(answers: Any) -> list[Any]:

@@ -172,9 +172,6 @@ def test_a_single_file_is_divided(tmp_path: Path) -> None:
     [
         ('{"question": "Q?", "answers": ["a"]}\n\n{"question": "Q2?"', "line 3: invalid JSON"),
         ("[1]\n", "line 1: expected a JSON object, not list"),
-        ('{"question": "Q?"}\n', "line 1: the question 'Q?' has no answer"),
-        ('{"question": "Q?", "answers": ["", " "]}\n', "line 1: the question 'Q?' has no answer"),
-        ('{"question": "Q?", "answer": null, "paragraphs": []}\n', "line 1: the question 'Q?' has no answer"),
         ('{"answers": ["a"]}\n', "line 1: there is no 'question'"),
         ('{"question": "Q?", "answers": {"text": ["a"]}}\n', "line 1: answers must be a text or a list of texts"),
         ('{"question": "Q?", "answers": ["a"], "passages": "bcd"}\n', "line 1: 'passages' is no list: 'bcd'"),
@@ -182,7 +179,7 @@ def test_a_single_file_is_divided(tmp_path: Path) -> None:
         ('{"question": "Q?", "answers": {"a": []}, "passages": [7]}\n', "line 1: a passage must be an object"),
         ('{"question": "Q?", "answer": "a", "context": [["T"]], "supporting_facts": []}\n', "line 1: not in a known"),
         ("[" * 100_000, "line 1: JSON nested too deeply"),
-        ("\n", "no question in it"),
+        ("\n", "no question with an answer in it"),
         (b"\xff\xfe{}", "line 1: not UTF-8"),
     ],
 )
@@ -192,6 +189,41 @@ def test_bad_lines(tmp_path: Path, content: str | bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         SearchQaEnv(data=path)
     assert str(caught.value).startswith(str(path)) and reason in str(caught.value)
+
+
+@pytest.mark.parametrize("answers", [{}, {"answers": ["", " "]}, {"answer": None, "paragraphs": []}])
+def test_questions_without_an_answer_are_left_out(tmp_path: Path, answers: dict[str, Any]) -> None:
+    unanswered = {"question": "Q?", **answers}
+    path = write(tmp_path / "q.jsonl", unanswered, {"question": "Q2?", "answers": ["a"]})
+    with pytest.warns(UserWarning, match=f"{re.escape(str(path))}: 1 questions without an answer were left out"):
+        source = read_source(path, None)
+    assert [q.text for split in source.splits for q in source.questions(split)] == ["Q2?"]
+    alone = write(tmp_path / "alone.jsonl", unanswered)
+    with pytest.warns(UserWarning, match="1 questions"), pytest.raises(ValueError, match="no question with an answer"):
+        read_source(alone, None)
+
+
+def test_an_official_directory_as_downloaded(tmp_path: Path) -> None:
+    """Test files have no answers, and MuSiQue's names its single-hop questions in a file of another form."""
+    write(tmp_path / "musique_ans_v1.0_dev.jsonl", {"question": "Q?", "answers": ["a"]})
+    write(tmp_path / "musique_ans_v1.0_test.jsonl", {"question": "T?", "paragraphs": []})
+    write(tmp_path / "dev_test_singlehop_questions_v1.0.json", {"natural_questions": ["a"]})
+    write(tmp_path / "wiki-18.jsonl", {"id": "1", "contents": "T\nText."})
+    with pytest.warns(UserWarning) as caught:
+        source = read_source(tmp_path, None)
+    assert {split: len(source.questions(split)) for split in source.splits} == {"valid": 1}
+    told = sorted(str(warning.message) for warning in caught)
+    assert [message.partition(":")[0].removeprefix(f"{tmp_path}/") for message in told] == [
+        "dev_test_singlehop_questions_v1.0.json",
+        "musique_ans_v1.0_test.jsonl",
+        "wiki-18.jsonl, line 1",
+    ]
+
+
+def test_lists_written_as_json_text(tmp_path: Path) -> None:
+    row = {"question": "Q?", "answer": "a", "context": '[["T", ["One.", " Two."]]]', "supporting_facts": '[["T", 0]]'}
+    source = read_source(write(tmp_path / "dev.jsonl", row), None)
+    assert [p.text for split in source.splits for q in source.questions(split) for p in q.supporting] == ["One. Two."]
 
 
 def test_bad_files(tmp_path: Path) -> None:
