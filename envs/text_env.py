@@ -87,6 +87,9 @@ class TextEnv(Snapshots, gymnasium.Env[str, str]):
     """Where `info` has `answers`: how one of them is given as an action."""
     data_source: str = "builtin"
     """Where the tasks come from: "builtin", or the path that was given as `data`."""
+    waits: bool = False
+    """`reset` and `step` spend their time waiting (for a server, a tool, a browser) and may be called in any thread,
+    one call at a time: such environments are played side by side, all others one after another."""
 
     _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"observation_space", "action_space", "spec"})
 

@@ -93,6 +93,7 @@ class SearchQaEnv(TextEnv):
         if not callable(getattr(retriever, "search", None)):
             raise ValueError(f"retriever must be a text, a path or an object that can search, not {retriever!r}")
         self._retriever: Retriever = retriever
+        self.waits = getattr(retriever, "waits", False)
         self.action_space.examples = ("<search> a town </search>", "search[who founded it]", "<answer> 1850 </answer>")
 
     def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:

@@ -42,6 +42,8 @@ class HttpRetriever:
             that the server refuses (status 4xx, but for 429, too many requests) or redirects is not sent again.
     """
 
+    waits = True  # see TextEnv.waits
+
     def __init__(self, url: str, *, timeout: float = 10.0, retries: int = 3):
         """Raises `ValueError` for arguments out of range. Nothing is sent yet."""
         try:

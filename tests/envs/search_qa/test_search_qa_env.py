@@ -210,3 +210,8 @@ def test_wrong_arguments(arguments: dict[str, Any], reason: str) -> None:
 
 def test_passages_are_equal_by_what_they_say() -> None:
     assert Passage("a", "b").key == Passage("a", "b").key != Passage("a", "c").key
+
+
+def test_a_world_whose_retriever_is_a_server_waits() -> None:
+    assert SearchQaEnv(retriever="http://127.0.0.1:1").waits
+    assert not SearchQaEnv().waits
