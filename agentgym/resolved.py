@@ -8,7 +8,7 @@ from typing import Any
 from agentgym.build import make_env
 from agentgym.config import RunConfig
 from agentgym.envs.names import named
-from agentgym.envs.registration import default_arguments
+from agentgym.envs.registration import default_arguments, takes_argument
 from agentgym.envs.told import look_at
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
@@ -34,7 +34,7 @@ def resolved(config: RunConfig) -> RunConfig:
     arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
     values = {
         "env_kwargs": arguments | config.env_kwargs,
-        "max_turns": told.max_turns,
+        "max_turns": told.max_turns if takes_argument(config.env_id, "max_turns") else None,
         "credit_kwargs": scheme.defaults | scheme.check_parameters(config.credit_kwargs),
         "policy_loss_kwargs": {k: v for k, v in objective.policy_params.items() if k not in _WITH_KEYS},
         **{key: objective.policy_params[key] for key in _WITH_KEYS if key in objective.policy_params},

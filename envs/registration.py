@@ -100,6 +100,12 @@ def default_arguments(env_id: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(spec.kwargs)
 
 
+def takes_argument(env_id: str, name: str) -> bool:
+    """Whether an environment can be made with an argument of this name."""
+    parameters = inspect.signature(_creator(_find(env_id))).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
 def _find(env_id: str) -> EnvSpec:
     """gymnasium's entry for "namespace/Name-v0" or "module:namespace/Name-v0"."""
     module, _, name = env_id.rpartition(":")

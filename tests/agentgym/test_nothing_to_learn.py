@@ -58,7 +58,7 @@ def train(cloned_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_no_difference_of_reward_is_said(cloned_model, tmp_path, capsys):
     status, said = train(cloned_model, tmp_path, capsys, env_kwargs={"rewarding": False})
-    assert status == 0
+    assert status == 0, said
     assert said.count("100% of the groups have no difference of reward") == 1
     assert "in 3 of 3 steps groups/without_spread was above a half" in said
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -67,7 +67,7 @@ def test_no_difference_of_reward_is_said(cloned_model, tmp_path, capsys):
 
 def test_lost_episodes_are_said_and_a_step_without_any_ends_the_run_in_one_line(cloned_model, tmp_path, capsys):
     status, said = train(cloned_model, tmp_path, capsys, env_kwargs={"failing": 1.0})
-    assert status == 1
+    assert status == 1, said
     assert "error: step 1: the environment failed all 8 episodes: " in said and "the connection was lost" in said
     assert "Traceback" not in said
 
@@ -75,7 +75,7 @@ def test_lost_episodes_are_said_and_a_step_without_any_ends_the_run_in_one_line(
 def test_a_filter_that_keeps_nothing_ends_the_run_in_one_line(cloned_model, tmp_path, capsys):
     settings = {"env_kwargs": {"rewarding": False}, "group_filter": "spread"}
     status, said = train(cloned_model, tmp_path, capsys, **settings)
-    assert status == 1
+    assert status == 1, said
     assert "error: step 1: the group filter kept none of 20 groups in 10 rounds: there is nothing to learn from" in said
 
 
@@ -106,7 +106,7 @@ def test_what_is_not_finite_stops_the_run_and_is_never_saved(cloned_model, tmp_p
 
     monkeypatch.setattr(parts.torch.nn.utils, "clip_grad_norm_", spoilt)
     status, said = train(cloned_model, tmp_path, capsys, save_steps=1)
-    assert status == 1
+    assert status == 1, said
     (kept,) = list_checkpoints(tmp_path / "run")
     assert kept.name == "step-000001"
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
