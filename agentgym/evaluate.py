@@ -13,7 +13,9 @@ from rich.console import Console
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.evaluation import Evaluation, evaluate
+from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.model_names import check_model_name
+from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, load_run_config, try_environment
 from agentgym.envs import make
@@ -87,6 +89,8 @@ def evaluate_agent(
         env_kwargs = agent.config.env_kwargs | limit | env_kwargs
     make_env = partial(make, env_id, **env_kwargs, split=split)
     try_environment(env_id, make_env)  # a wrong id or argument is an error of the call, not of an episode
+    if isinstance(agent.agent, LLMAgent):
+        check_room(agent.agent, make_env, env_id)
     with progress_on(console, transient=True) as progress, agent.serving():
         done, ended = progress.count(f"{agent.name} in {env_id}", episodes, unit="episode"), count(1)
         return evaluate(

@@ -22,6 +22,7 @@ from rich.console import Console
 from agentgym.advice import Advice
 from agentgym.agents.evaluation import evaluate
 from agentgym.agents.models import pinned_model
+from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
 from agentgym.config import RunConfig, command_line, load_config, try_environment
@@ -126,6 +127,7 @@ class TrainingRun:
         self.config = config = resolved(config)
         self.model = make_model(config, self.accelerator.device)
         self.agent = make_agent(config, self.model, config.temperature)
+        check_room(self.agent, partial(make_env, config, "train"), config.env_id)
         self.trainer = make_trainer(config, self.model, self.agent, self.directory.path)
         if checkpoint is not None:
             self.trainer.resume(checkpoint)

@@ -91,6 +91,10 @@ class LLMAgent:
             return Decision("", stop_reason=StopReason.CONTEXT_OVERFLOW)
         return replace(self._decide(prompt, view.turns, Sample(view, ids)), action=action)
 
+    def prompt_length(self, view: View) -> int:
+        """How many tokens the prompt has that answers `view`."""
+        return len(self._prompt(view.rules, view.turns, view.observation, view.info))
+
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
         """What the agent was shown before each turn, and what it would be shown after the last: tokens.
 

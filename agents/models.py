@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from agentgym.agents.adapters import AdapterError, check_fit, without_adapter
 from agentgym.agents.contexts import ChatPieces
+from agentgym.agents.engines.transformers import keeps_cache
 from agentgym.agents.model_names import BUILTIN, TINY_MODELS, ModelError, check_model_name
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
 
@@ -139,9 +140,7 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
 
 def _check_playable(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise `ModelError` for a model, or a chat template, that dialogues cannot be played with."""
-    with torch.no_grad():
-        output = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=True)
-    if getattr(output, "past_key_values", None) is None or model.get_output_embeddings() is None:
+    if not keeps_cache(model) or model.get_output_embeddings() is None:
         raise ModelError(f"{name!r} is a {type(model).__name__}, which does not go on from a cache of its past")
     try:
         pieces = ChatPieces(tokenizer, "rules")

@@ -19,6 +19,13 @@ from agentgym.agents.adapters import adapter_merged
 from agentgym.agents.engines import Request, Sample, SamplingParams
 
 
+def keeps_cache(model: Any) -> bool:
+    """Whether a model, given a token, hands out the cache that the engine goes on from."""
+    with torch.no_grad():
+        output = model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device), use_cache=True)
+    return getattr(output, "past_key_values", None) is not None
+
+
 class TransformersEngine:
     """Samples from a causal language model of transformers or peft, the very one that is trained."""
 

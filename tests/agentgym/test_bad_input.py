@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
 from agentgym.cli import app
@@ -177,6 +179,29 @@ def test_a_full_disk_costs_nothing(finished, cloned_model, tmp_path, monkeypatch
     assert "No space left on device" in line
     assert f"the last whole one is {run / 'checkpoints' / 'step-000001'}" in line
     assert files(run / "checkpoints") == before
+
+
+def test_a_context_too_short_for_any_prompt(train, cloned_model, tmp_path):
+    """Each episode would end before its first turn: a success rate of 0 that nobody earned."""
+    needs = r"no episode of agentgym/FrozenLake-v0 can begin: its first prompt needs \d+ tokens"
+    assert re.match(
+        f"{needs} and a response up to 250 .*, and the model's context has 256", train({"max_new_tokens": 250})
+    )
+    shutil.copytree(cloned_model, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "config.json").read_text())
+    (tmp_path / "short" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 64}))
+    line = refused("eval", "--env", "agentgym/FrozenLake-v0", "--agent", tmp_path / "short")
+    assert re.match(f"{needs} .*, and the model's context has 64", line)
+
+
+def test_answers_need_a_tokenizer_that_tells_its_characters(train, tmp_path):
+    tokenizer = ByT5Tokenizer(extra_ids=0)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                         num_attention_heads=1, max_position_embeddings=9999)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "slow")
+    tokenizer.save_pretrained(tmp_path / "slow")
+    settings = {"model": str(tmp_path / "slow"), "env_id": "agentgym/SearchQA-v0", "env_kwargs": {}, "credit": "igpo"}
+    assert "needs to know which tokens are the answer's" in train(settings)
 
 
 def test_other_commands(tmp_path):

@@ -11,7 +11,7 @@ from agentgym.trainers.experience import Experience
 from agentgym.trainers.layout import TokenSequence, share_sequences
 from agentgym.trainers.policy import logprob
 from agentgym.trainers.signals.forced_answers import forced_answers
-from agentgym.trainers.signals.signal import Signal
+from agentgym.trainers.signals.signal import Resources, Signal
 
 
 class AnswerProbability(Signal):
@@ -23,6 +23,15 @@ class AnswerProbability(Signal):
 
     gives = ("answer_logprob_T", "final_answer_logprob_N", "answer_prob_T", "final_answer_prob_N")
     needs = ("answers",)
+
+    def __init__(self, resources: Resources, wanted: frozenset[str]):
+        """Raises `ValueError` for a tokenizer that does not tell which characters a token stands for."""
+        super().__init__(resources, wanted)
+        if not resources.agent.tokenizer.is_fast:
+            raise ValueError(
+                f"the signal {self.gives[0]} needs to know which tokens are the answer's, and the model's tokenizer "
+                f"({type(resources.agent.tokenizer).__name__}, a slow one) does not tell: take a model with a fast one"
+            )
 
     def compute(self, experience: Experience) -> Mapping[str, FloatArray]:
         """Shapes (T,) and (N,)."""
