@@ -19,13 +19,12 @@ from huggingface_hub import constants as hub
 from huggingface_hub import get_session
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from torch.nn.modules.dropout import _DropoutNd
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from agentgym.agents.adapters import AdapterError, check_fit, without_adapter
 from agentgym.agents.contexts import ChatPieces
-from agentgym.agents.engines.transformers import keeps_cache
 from agentgym.agents.model_names import BUILTIN, TINY_MODELS, ModelError, check_model_name
+from agentgym.agents.playable import check_playable, switch_noise_off
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
 
 
@@ -76,9 +75,9 @@ def load_model(name: str | Path, *, dtype: str = "auto", device: torch.device | 
     model, tokenizer = _from_pretrained(name, _torch_dtype(dtype, device))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    _switch_noise_off(model)
+    switch_noise_off(model)
     model = model.to(device).eval()
-    _check_playable(name, model, tokenizer)
+    check_playable(name, model, tokenizer)
     return LoadedModel(model, tokenizer, name)
 
 
@@ -136,39 +135,6 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
     if info["missing_keys"]:  # transformers would go on with random ones
         raise ModelError(shorten(f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys']))}", 300))
     return model, tokenizer
-
-
-def _check_playable(name: str, model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `ModelError` for a model, or a chat template, that dialogues cannot be played with."""
-    if not keeps_cache(model) or model.get_output_embeddings() is None:
-        raise ModelError(f"{name!r} is a {type(model).__name__}, which does not go on from a cache of its past")
-    try:
-        pieces = ChatPieces(tokenizer, "rules")
-        shown = {*pieces.opening("seen"), *pieces.continuation("seen", False)}
-    except ValueError as error:
-        raise ModelError(f"cannot play with the model {name!r}: {_one_line(error)}") from error
-    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    highest = max(shown | set(tokenizer.get_vocab().values()) - special)
-    if highest >= (rows := model.get_input_embeddings().weight.shape[0]):
-        raise ModelError(f"the tokenizer of {name!r} has tokens up to {highest}, and the model embeds {rows} alone")
-
-
-def _switch_noise_off(model: Any) -> None:
-    """Make the model compute in training what it computes when it acts: without dropout, without noise in routers.
-
-    Ratios of probabilities would else be those of two policies. LoRA's own dropout comes later and stays.
-    """
-    configs = [model.config, model.config.get_text_config()]
-    for part in [*model.modules(), *configs]:
-        for name, value in list(vars(part).items()):
-            if isinstance(value, float) and ("drop" in name or name in _ROUTER_NOISE):
-                setattr(part, name, 0.0)
-        if isinstance(part, _DropoutNd):
-            part.p = 0.0
-
-
-_ROUTER_NOISE = ("jitter_noise", "input_jitter_noise", "moe_jitter_eps")
-"""Attributes of mixtures of experts that scale noise in training alone."""
 
 
 def hub_answers(seconds: float = 5) -> bool:
