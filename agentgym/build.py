@@ -167,13 +167,20 @@ def read_demonstrations(path: Path) -> list[Trajectory]:
     return found
 
 
-def make_trainer(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_dir: Path) -> Trainer:
+def told_by(config: RunConfig) -> Told:
+    """What the run's environment tells of itself: a turn of it is played."""
+    return look_at(make_env(config, "train"), config.env_id)
+
+
+def make_trainer(
+    config: RunConfig, loaded: LoadedModel, agent: LLMAgent, run_dir: Path, told: Told | None = None
+) -> Trainer:
     """The trainer of `loaded`'s adapter on the episodes that `agent`, the same model, plays.
 
-    Raises `ValueError` as `check_training` does.
+    `told`: `told_by(config)`, where it is known already. Raises `ValueError` as `check_training` does.
     """
     processes = Processes()
-    told = look_at(make_env(config, "train"), config.env_id)
+    told = told or told_by(config)
     objective, planned = check_training(config, told, processes)
     policy = Policy(
         loaded.model,

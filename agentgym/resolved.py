@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentgym.build import make_env
 from agentgym.config import RunConfig
 from agentgym.envs.names import named
 from agentgym.envs.registration import default_arguments, takes_argument
-from agentgym.envs.told import look_at
+from agentgym.envs.told import Told
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
@@ -21,13 +20,12 @@ _WITH_KEYS = ("epsilon", "epsilon_high")
 """Parameters of policy losses that the configuration has keys of its own for."""
 
 
-def resolved(config: RunConfig) -> RunConfig:
+def resolved(config: RunConfig, told: Told) -> RunConfig:
     """`config` with the defaults of its environment, credit scheme, losses, signals and task sampler.
 
-    Resolving again changes nothing, and the run is the same. Raises `ValueError` in one line for names and parameters
-    that do not exist.
+    `told`: what the environment tells of itself. Resolving again changes nothing, and the run is the same. Raises
+    `ValueError` in one line for names and parameters that do not exist.
     """
-    told = look_at(make_env(config, "train"), config.env_id)
     scheme = get_scheme(config.credit)
     objective = Objective.of(config, told.max_turns * config.max_new_tokens)
     sampler = named("task sampler", config.task_sampler, TASK_SAMPLERS)

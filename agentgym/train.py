@@ -24,10 +24,9 @@ from agentgym.agents.evaluation import evaluate
 from agentgym.agents.models import pinned_model
 from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
-from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer
+from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer, told_by
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.config_help import describe_config
-from agentgym.envs.told import look_at
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
 from agentgym.report import write_report
@@ -123,12 +122,13 @@ class TrainingRun:
         log_to(self.console)
         for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
             try_environment(config.env_id, partial(make_env, config, split))  # before a model is loaded
-        check_training(config, look_at(make_env(config, "train"), config.env_id), Processes())
-        self.config = config = resolved(config)
+        told = told_by(config)
+        check_training(config, told, Processes())
+        self.config = config = resolved(config, told)
         self.model = make_model(config, self.accelerator.device)
         self.agent = make_agent(config, self.model, config.temperature)
         check_room(self.agent, partial(make_env, config, "train"), config.env_id)
-        self.trainer = make_trainer(config, self.model, self.agent, self.directory.path)
+        self.trainer = make_trainer(config, self.model, self.agent, self.directory.path, told)
         if checkpoint is not None:
             self.trainer.resume(checkpoint)
 

@@ -75,7 +75,9 @@ class Checkpoints:
         unfinished = folder / f".{target.name}.{os.getpid()}"
         try:
             if not all(parameter.isfinite().all() for parameter in self.policy.parameters):
-                raise CheckpointError(f"the checkpoint {target} is not written: the adapter holds NaN or infinity")
+                raise CheckpointError(
+                    f"the checkpoint {target} is not written: the adapter holds NaN or infinity; {self.last_whole()}"
+                )
             for left_by_a_kill in folder.glob(".step-*"):
                 shutil.rmtree(left_by_a_kill)
             unfinished.mkdir(parents=True)

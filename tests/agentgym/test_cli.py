@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from agentgym.agents.trajectory import read_trajectories
+from agentgym.build import told_by
 from agentgym.cli import app
 from agentgym.config import load_config
 from agentgym.resolved import resolved
@@ -124,7 +125,8 @@ def test_train_end_to_end(cloned_model, tmp_path):
         "eval.json",
     }
     kept = load_config(run_dir / "config.yaml")
-    assert kept == resolved(load_config(config, ["--output_dir", str(run_dir)]))
+    given = load_config(config, ["--output_dir", str(run_dir)])
+    assert kept == resolved(given, told_by(given))
     assert kept.max_turns == 6 and kept.epsilon == 0.2 and kept.credit_kwargs["gamma"] == 0.95
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]

@@ -30,7 +30,7 @@ class Shaky(TextEnv):
         self.failing, self.rewarding, self.resets = failing, rewarding, np.random.default_rng(7)
 
     def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:
-        if self.seen and self.resets.random() < self.failing:
+        if self.seen >= 1 and self.resets.random() < self.failing:
             raise OSError("the connection was lost")
         Shaky.seen += 1
         return "?"

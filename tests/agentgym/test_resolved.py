@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from agentgym.build import fingerprint
+from agentgym.build import fingerprint, told_by
 from agentgym.config import RunConfig, load_config
 from agentgym.envs import NotInstalledError, registered
 from agentgym.resolved import resolved
@@ -38,12 +38,12 @@ def config(**settings: object) -> RunConfig:
 def test_a_run_s_configuration_stands_for_the_same_run_and_leaves_nothing_open(tmp_path, settings):
     given = config(**settings)
     try:
-        full = resolved(given)
+        full = resolved(given, told_by(given))
     except NotInstalledError as error:
         pytest.skip(str(error))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(full.model_dump(mode="json")))
     kept = load_config(tmp_path / "config.yaml")
-    assert resolved(kept) == kept
+    assert resolved(kept, told_by(kept)) == kept
     assert json.loads(json.dumps(fingerprint(kept))) == json.loads(json.dumps(fingerprint(full)))
     assert Objective.of(full, 1) == Objective.of(given, 1)
     scheme = get_scheme(full.credit)
@@ -54,7 +54,7 @@ def test_a_run_s_configuration_stands_for_the_same_run_and_leaves_nothing_open(t
 
 
 def test_what_is_recorded():
-    full = resolved(config(env_kwargs={"size": 5}, credit="grpo"))
+    full = resolved(given := config(env_kwargs={"size": 5}, credit="grpo"), told_by(given))
     assert full.env_kwargs == {"size": 5, "is_slippery": False, "map": None}
     assert full.max_turns == 14
     assert full.credit_kwargs == get_scheme("grpo").defaults
