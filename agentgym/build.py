@@ -82,7 +82,7 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     not exist, a scheme that needs what training does not provide, groups of one for a scheme that compares siblings,
     and fewer groups than processes.
     """
-    get_format(config.format)
+    parts = {f"parts.{part}" for part in get_format(config.format).reads}
     if config.groups_per_step < processes.count:
         raise ValueError(
             f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
@@ -100,7 +100,7 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
         )
     objective = Objective.of(config, max_episode_tokens)
     needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(scheme.needs, scheme.name)
-    return objective, plan_signals(needs, config.signals, told.in_info, told.env_id)
+    return objective, plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
 
 
 def make_tasks(config: RunConfig) -> Tasks:

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 
 from agentgym.trainers.batch import TurnBatch
-from agentgym.trainers.credit import Credit, credit
+from agentgym.trainers.credit import Credit, credit, schemes
+from agentgym.trainers.policy import Policy
+from agentgym.trainers.signals.plan import provision
 from tests.small_model import make_trainer
+from tests.telling_lake import TELLING_LAKE
 
 #: Groups of one task each, with episodes of 2 to 5 turns: the processes have different numbers of turns and tokens.
 RUNS: dict[str, dict[str, Any]] = {
@@ -43,6 +46,21 @@ RUNS: dict[str, dict[str, Any]] = {
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 
+#: Every scheme that trains, for a step of three groups, of which one process has two and the other one.
+PROVIDED = {"yes", "in some worlds"}
+RUNS |= {
+    f"scheme {scheme.name}": {
+        "env_id": TELLING_LAKE,
+        "credit": scheme.name,
+        "groups_per_step": 3,
+        "window": 1,
+        "max_steps": 1,
+        "num_iterations": 2,
+    }
+    for scheme in schemes()
+    if scheme.function.__module__.startswith("agentgym.") and PROVIDED.issuperset(map(provision, scheme.needs))
+}
+
 
 @credit("every_other_turn", paper="", needs=["entropy_K"])
 def every_other_turn(batch: TurnBatch) -> Credit:
@@ -55,19 +73,36 @@ def every_other_turn(batch: TurnBatch) -> Credit:
     )
 
 
+class Counted(Policy):
+    """Counts its passes."""
+
+    n_passes = 0
+
+    def _run(self, *args: Any) -> Any:
+        Counted.n_passes += 1
+        return super()._run(*args)
+
+
 def run_all(model_dir: Path, out: Path, **changes: Any) -> None:
-    """Write each run's parameters, and its metrics, to `out`. `changes`: of the settings of all runs."""
+    """Write each run's parameters, its metrics and how often the model was run, to `out`.
+
+    `changes`: of the settings of all runs.
+    """
     for name, settings in RUNS.items():
+        Counted.n_passes = 0
         trainer = make_trainer(
             model_dir,
             out / name,
             **{"groups_per_step": 4, "entropy_coef": 0.01, "save_steps": 9, **settings, **changes},
         )
+        trainer.policy.__class__ = Counted
         metrics = list(trainer.train())
+        passes = trainer.processes.gather(Counted.n_passes)
         if trainer.processes.is_main:
             parameters = torch.cat([p.detach().flatten() for p in trainer.policy.parameters])
             processes = trainer.processes.count
-            torch.save({"parameters": parameters, "metrics": metrics, "processes": processes}, out / f"{name}.pt")
+            found = {"parameters": parameters, "metrics": metrics, "processes": processes, "passes": passes}
+            torch.save(found, out / f"{name}.pt")
 
 
 if __name__ == "__main__":

@@ -50,10 +50,18 @@ def test_two_processes_give_the_parameters_of_one(runs, name):
     alone, together, reordered = (torch.load(out / f"{name}.pt") for out in runs)
     assert (alone["processes"], together["processes"]) == (1, 2)
     assert_same(together["parameters"], alone["parameters"], reordered["parameters"])
-    assert alone["parameters"].abs().median() > 1e-2  # they have moved: half of them began as 0
+    one_pass, other = together["passes"]
+    assert one_pass == other > 0  # however many tokens each has: what is collective inside a model always meets
+    if not name.startswith("scheme"):
+        assert alone["parameters"].abs().median() > 1e-2  # they have moved: half of them began as 0
     for one, two in zip(alone["metrics"], together["metrics"], strict=True):
         same = {key for key in one if "time" not in key}
         assert {k: two[k] for k in same} == pytest.approx({k: one[k] for k in same}, rel=1e-3, abs=1e-4)
+
+
+def test_every_scheme_that_trains_is_among_the_runs():
+    assert {"scheme gigpo", "scheme igpo", "scheme gdpo", "scheme empg", "scheme hgpo"} <= RUNS.keys()
+    assert len(RUNS) >= 6 + 22
 
 
 def test_the_processes_had_different_shares(runs):

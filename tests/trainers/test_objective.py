@@ -70,6 +70,13 @@ def test_a_scheme_that_needs_what_training_lacks_is_refused_before_anything_runs
     assert str(failure.value).startswith(f"of_a_test needs 'value_T' ({SIGNALS['value_T']}), which training does not")
 
 
+def test_parts_that_the_format_does_not_read_are_refused_before_anything_runs(cloned_model, tmp_path, scheme):
+    name = scheme(lambda batch: Credit(advantage_T=batch.reward_T), needs=["parts.subgoal_T"])
+    with pytest.raises(ValueError, match=r"of_a_test needs 'parts.subgoal_T'.*responses of this format do not tell"):
+        make_trainer(cloned_model, tmp_path, credit=name)
+    make_trainer(cloned_model, tmp_path, credit=name, format="hiper")
+
+
 def test_a_clip_scale_for_a_loss_that_does_not_clip_is_refused(cloned_model, tmp_path, scheme):
     name = scheme(lambda batch: Credit(advantage_T=batch.reward_T, clip_scale_T=np.ones(batch.n_turns)))
     trainer = make_trainer(cloned_model, tmp_path, credit=name, policy_loss="sapo")

@@ -17,8 +17,9 @@ from agentgym.trainers.signal_names import SIGNALS
 
 TOLD_BY_ROLLOUTS = ("state_key", "observation", "tokens", "token_ids", "logprob_K", "success_N")
 """What every rollout of a language model records."""
-TOLD_BY_FORMATS = ("role_K", "parts.*_T", "switch_T", "subgoal_T")
-"""What the rollout of a response format with parts records: whether it has them is seen in the batch."""
+TOLD_BY_FORMATS = {"role_K": "parts.*", "parts.*_T": "parts.*", "switch_T": "parts.switch",
+                   "subgoal_T": "parts.subgoal"}  # fmt: skip
+"""What rollouts in some response formats record: the need → the part that the format reads."""
 TOLD_BY_ENVIRONMENTS = {"reward_parts.*_T": "reward_parts.*", "duration_T": "duration", "score_N": "score",
                         "answers": "answers"}  # fmt: skip
 """What some environments tell: the need → the key of `info`."""
@@ -47,8 +48,8 @@ def plan_signals(
     """The signals to be made, those first that others need.
 
     `needs`: what is needed → who needs it. `configured`: the parameters of signals by name ("module:Class").
-    `told`: the keys of the environment's `info`; None where it has not been looked at. Raises `ValueError` in one
-    line for a need that nobody meets, naming what would.
+    `told`: the keys of the environment's `info`, and the format's parts as `parts.…`; None where nobody has looked.
+    Raises `ValueError` in one line for a need that nobody meets, naming what would.
     """
     signals = [_planned(name, params, wants_all=True) for name, params in configured.items()]
     givers = [*signals, *(_planned(name, {}, wants_all=False) for name in GIVERS)]
@@ -97,17 +98,19 @@ def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planne
 
 
 def _is_told(need: str, told: Iterable[str] | None) -> bool:
-    if need in TOLD_BY_ROLLOUTS or any(fnmatchcase(need, known) for known in TOLD_BY_FORMATS):
+    if need in TOLD_BY_ROLLOUTS:
         return True
-    for known, key in TOLD_BY_ENVIRONMENTS.items():
+    for known, key in (TOLD_BY_FORMATS | TOLD_BY_ENVIRONMENTS).items():
         if fnmatchcase(need, known):
-            exact = need.removesuffix("_T") if need.startswith("reward_parts.") else key
+            exact = need.removesuffix("_T") if "parts." in need else key
             return told is None or any(fnmatchcase(each, exact) for each in told)
     return False
 
 
 def _unmet(need: str, by: str, told: Iterable[str] | None, env_id: str) -> str:
     meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
+    if any(fnmatchcase(need, known) for known in TOLD_BY_FORMATS):
+        return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: take another format"
     if any(fnmatchcase(need, known) for known in TOLD_BY_ENVIRONMENTS):
         return f"{by} needs {need!r}{meaning}, which {env_id} does not tell: take another environment or scheme"
     return (
