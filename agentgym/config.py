@@ -82,13 +82,13 @@ class RunConfig(TrainerConfig):
 
 
 OWNED = {
-    "credit_kwargs": "credit",
-    "policy_loss_kwargs": "policy_loss",
-    "entropy_smoothing_kwargs": "entropy_smoothing",
-    "task_sampler_kwargs": "task_sampler",
-    "env_kwargs": "env_id",
+    "credit": ("credit_kwargs",),
+    "policy_loss": ("policy_loss_kwargs", "epsilon", "epsilon_high", "ratio_level", "loss_aggregation"),
+    "entropy_smoothing": ("entropy_smoothing_kwargs",),
+    "task_sampler": ("task_sampler_kwargs",),
+    "env_id": ("env_kwargs", "max_turns"),
 }
-"""Parameters → the key whose value they belong to."""
+"""A key → the keys that hold its value's parameters."""
 
 
 def load_config(
@@ -108,11 +108,13 @@ def load_config(
     if path.name == CONFIG and (path.parent / METRICS).is_file():
         values["output_dir"] = str(path.parent)
     given = parse_overrides(overrides)
-    for params, owner in OWNED.items():
+    for owner, params in OWNED.items():
         of_file = values.get(owner, RunConfig.model_fields[owner].default)
-        if owner in given and given[owner] != of_file and values.get(params):
-            say(f"{params} of {path} are left out: they are for {owner} {of_file}, not {given[owner]}")
-            del values[params]
+        if owner in given and given[owner] != of_file:
+            dropped = [name for name in params if values.pop(name, None)]
+            if dropped:
+                names = " and ".join(dropped) if len(dropped) < 3 else ", ".join(dropped)
+                say(f"{names} of {path} are left out: they are for {owner} {of_file}, not {given[owner]}")
     for key, value in given.items():
         _set(values, key, value)
     config = validate(values, source=str(path))

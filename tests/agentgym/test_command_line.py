@@ -101,6 +101,10 @@ def test_parameters_belong_to_what_they_are_for(tmp_path):
     assert said == [f"credit_kwargs of {tmp_path / 'run.yaml'} are left out: they are for credit gigpo, not grpo"]
     config, said = load(tmp_path, text, "--env_id", "a/C-v0", "--policy_loss", "ppo")
     assert (config.env_kwargs, config.policy_loss_kwargs, len(said)) == ({}, {}, 2)
+    recorded = f"{text}epsilon: 3.0e-4\nratio_level: sequence\nloss_aggregation: sequence-mean\n"  # as a run keeps it
+    config, said = load(tmp_path, recorded, "--policy_loss", "ppo", "--ratio_level", "turn")
+    assert (config.epsilon, config.ratio_level, config.loss_aggregation) == (None, "turn", None)
+    assert said[0].startswith("policy_loss_kwargs, epsilon, ratio_level, loss_aggregation of ")
 
 
 def test_names_that_are_no_path_and_no_id(tmp_path, monkeypatch):
