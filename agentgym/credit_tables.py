@@ -103,17 +103,16 @@ def _pieces(batch: TurnBatch) -> list[str]:
 def scheme_tables(schemes: Sequence[Scheme]) -> Iterator[Table]:
     """A table of the schemes of each kind, with parameters and their defaults.
 
-    After each need stands whether training provides it; "no" asks for a signal of one's own, or for a file.
+    Below each need stands whether training provides it; "no" asks for a signal of one's own, or for a file.
     """
     from agentgym.trainers.signals.plan import provision  # which needs torch
 
     for family in families(schemes):
-        table = _list(family, "scheme", "needs", "in training")
+        table = _list(family, "scheme", "needs; in training?")
         for scheme in schemes:
             if scheme.family == family:
-                _add(
-                    table, scheme, scheme.granularity, "\n".join(scheme.needs), "\n".join(map(provision, scheme.needs))
-                )
+                needs = [f"{need}\n  {provision(need)}" for need in scheme.needs]
+                _add(table, scheme, scheme.granularity, "\n".join(needs))
         yield table
 
 
@@ -127,21 +126,21 @@ def families(schemes: Sequence[Scheme]) -> list[str]:
 
 def loss_table(losses: Sequence[Loss]) -> Table:
     """The losses, with the ratio and the aggregation of their papers."""
-    table = _list("Losses and what is added to them, for any scheme", "loss", "ratio, mean", "")
+    table = _list("Losses and what is added to them, for any scheme", "loss", "ratio, mean")
     for loss in losses:
-        _add(table, loss, loss.kind, f"{loss.ratio}\n{loss.aggregation}" if loss.kind == "policy" else "", "")
+        _add(table, loss, loss.kind, f"{loss.ratio}\n{loss.aggregation}" if loss.kind == "policy" else "")
     return table
 
 
-def _list(title: str, *first: str) -> Table:
+def _list(title: str, first: str, second: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading, width in zip(first, (22, 22, 15), strict=True):  # as the longest entries, so that all look alike
-        table.add_column(heading, width=width, overflow="fold")
+    for heading in (first, second):  # as wide as the longest name and the longest need, so that all tables look alike
+        table.add_column(heading, width=22, overflow="fold")
     table.add_column("parameters and their defaults", overflow="fold")
     return table
 
 
-def _add(table: Table, entry: Scheme | Loss, kind: str, *middle: str) -> None:
+def _add(table: Table, entry: Scheme | Loss, kind: str, middle: str) -> None:
     head = Text.assemble((entry.name, "bold"), f"\n{kind}\n", (entry.paper, "dim"))
     parameters = ", ".join(f"{p.name}={p.default}" for p in entry.parameters.values())
-    table.add_row(head, *map(Text, middle), Text(parameters), end_section=True)
+    table.add_row(head, Text(middle), Text(parameters), end_section=True)
