@@ -19,25 +19,21 @@ _ABOVE_A_HALF = {
 
 
 class Advice:
-    """Says so when a share passes a half, and at the end in how many steps it was above."""
+    """Says so when a share first passes a half, and at the end where it was above in most steps."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say = say
         self._steps = 0
         self._above: Counter[str] = Counter()
-        self._is_above: set[str] = set()
 
     def hear(self, metrics: Mapping[str, float]) -> None:
         """Take in the metrics of a step."""
         self._steps += 1
         for name, words in _ABOVE_A_HALF.items():
-            if metrics[name] <= 0.5:
-                self._is_above.discard(name)
-                continue
-            self._above[name] += 1
-            if name not in self._is_above:
-                self._say(f"step {metrics['step']:.0f}: {words.format(share=metrics[name])}")
-            self._is_above.add(name)
+            if metrics[name] > 0.5:
+                self._above[name] += 1
+                if self._above[name] == 1:
+                    self._say(f"step {metrics['step']:.0f}: {words.format(share=metrics[name])}")
 
     def conclude(self) -> None:
         """Say what was so in most steps."""

@@ -11,10 +11,10 @@ from update_task import Run, Setting, StepCounts, prompt_texts, read_setting, re
 
 from agentgym import build
 from agentgym.agents.contexts import ChatPieces
+from agentgym.agents.run_files import trajectory_path
 from agentgym.agents.trajectory import read_trajectories
 from agentgym.config import RunConfig
 from agentgym.envs import TextEnv, register
-from agentgym.trainers.records import TRAJECTORIES
 from agentgym.trainers.trainer import Trainer
 
 
@@ -80,12 +80,10 @@ def main() -> None:
     run.begin_step()
     for metrics in trainer.train():
         run.end_step()
-        name = f"step-{int(metrics['step']) - 1:06d}.process-0.jsonl.gz"
-        played = list(read_trajectories(trainer.records.run_dir / TRAJECTORIES / name))
-        prompt_lengths = [len(prompt) for trajectory in played for prompt in trajectory.prompts()]
+        played = list(read_trajectories(trajectory_path(trainer.records.run_dir, int(metrics["step"]) - 1, process=0)))
         turns = [turn for trajectory in played for turn in trajectory.turns]
         run.add(
-            StepCounts(prompt_lengths, [turn.response_ids for turn in turns]),
+            StepCounts([len(ids) for t in played for ids in t.prompts()], [turn.response_ids for turn in turns]),
             rollout_seconds=metrics["time/rollout"] + metrics["time/credit"],
             **{name: metrics[name] for name in ("loss", "grad_norm", "reward") if name in metrics},
         )

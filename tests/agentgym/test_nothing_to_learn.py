@@ -79,7 +79,7 @@ def test_a_filter_that_keeps_nothing_ends_the_run_in_one_line(cloned_model, tmp_
     assert "error: step 1: the group filter kept none of 20 groups in 10 rounds: there is nothing to learn from" in said
 
 
-def test_a_share_above_a_half_is_said_when_it_is_passed():
+def test_a_share_above_a_half_is_said_once_and_at_the_end():
     said: list[str] = []
     advice = Advice(said.append)
     for step, lost in enumerate((0.1, 0.6, 0.7, 0.2, 0.8), start=1):
