@@ -87,7 +87,6 @@ def test_a_share_above_a_half_is_said_once_and_at_the_end():
     advice.conclude()
     assert [line.partition(":")[0] for line in said] == [
         "step 2",
-        "step 5",
         "in 3 of 5 steps episodes/lost was above a half",
     ]
 
