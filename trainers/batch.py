@@ -18,15 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agentgym.agents.trajectory import Trajectory, Turn
+from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.batch_files import load_arrays, save_arrays
 from agentgym.trainers.batch_json import distinct, offsets_of, read_dicts
+from agentgym.trainers.recorded import OCCASIONAL, TEXTS, recorded_columns
 from agentgym.trainers.segments import entries
-
-_TEXTS = ("role_K", "parts.", "subgoal_T")
-_WHERE_IT_IS = (*_TEXTS, "reward_parts.", "switch_T")
-"""How the names of columns begin that a batch lacks if no turn of it happens to have them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +102,7 @@ class TurnBatch:
             token_offsets_T=offsets_of(len(turn.response_ids) for turn in turns) if has_tokens else None,
             token_K=_flat_array([turn.response_ids for turn in turns], np.int64) if has_tokens else None,
             truncated_N=np.array([t.truncated for t in trajectories], dtype=np.bool_),
-            columns=_recorded(trajectories, turns),
+            columns=recorded_columns(trajectories, turns),
         )
 
     @classmethod
@@ -337,10 +334,10 @@ class TurnBatch:
         """A column to be concatenated with those of other batches. Raises `ValueError` where it is missing."""
         if name in self.columns:
             return self.columns[name]
-        if self.n_turns and not name.startswith(_WHERE_IT_IS):
+        if self.n_turns and not name.startswith(OCCASIONAL):
             raise ValueError(f"some of the batches have the column {name!r} and some do not")
         return (
-            np.full(self.axis_length(name), "", object) if name.startswith(_TEXTS) else np.zeros(self.axis_length(name))
+            np.full(self.axis_length(name), "", object) if name.startswith(TEXTS) else np.zeros(self.axis_length(name))
         )
 
     def axis_length(self, name: str) -> int:
@@ -353,43 +350,6 @@ class TurnBatch:
     def _place(self, turn: int) -> str:
         """Trajectory and turn in words."""
         return f"trajectory {self.trajectory_T[turn]}, turn {self.turn_index_T[turn]}"
-
-
-def _recorded(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:
-    """The columns that a rollout records."""
-    columns: dict[str, NDArray[Any]] = {"success_N": np.array([t.success for t in trajectories], dtype=np.bool_)}
-    if trajectories and all(trajectory.score is not None for trajectory in trajectories):
-        columns["score_N"] = np.array([trajectory.score for trajectory in trajectories], dtype=np.float64)
-    if turns and all(len(turn.logprobs) == len(turn.response_ids) for turn in turns) and any(t.logprobs for t in turns):
-        columns["logprob_K"] = _flat_array([turn.logprobs for turn in turns], np.float64)
-    for part in sorted({part for turn in turns for part in turn.reward_parts}):
-        columns[f"reward_parts.{part}_T"] = np.array([turn.reward_parts.get(part, 0.0) for turn in turns])
-    if turns and all(turn.duration is not None for turn in turns):
-        columns["duration_T"] = np.array([turn.duration for turn in turns], dtype=np.float64)
-    return columns | _recorded_parts(turns)
-
-
-def _recorded_parts(turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:
-    """The columns of what the responses' format reads from them."""
-    columns: dict[str, NDArray[Any]] = {}
-    if any(turn.spans for turn in turns):
-        columns["role_K"] = np.concatenate([_roles(turn) for turn in turns])
-    for part in sorted({part for turn in turns for part in turn.parts}):
-        said = [turn.parts.get(part, "") for turn in turns]
-        columns[f"parts.{part}_T"] = np.array(said, dtype=object)
-        if part == "subgoal":
-            columns["subgoal_T"] = columns[f"parts.{part}_T"]
-        if part == "switch":  # whatever is not KEEP: as HiPER's official code judges a malformed one
-            columns["switch_T"] = np.array([word not in ("", "KEEP") for word in said])
-    return columns
-
-
-def _roles(turn: Turn) -> NDArray[np.object_]:
-    """The part of the response that each of its tokens belongs to; of several the last that names it."""
-    role_K = np.full(len(turn.response_ids), "", dtype=object)
-    for part, (start, end) in turn.spans.items():
-        role_K[start:end] = part
-    return role_K
 
 
 def _flat_array(lists: Sequence[Sequence[Any]], dtype: type[np.generic]) -> NDArray[Any]:

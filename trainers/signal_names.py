@@ -21,6 +21,8 @@ SIGNALS: dict[str, str] = {
     "parts.*_T": "what the turn's response says besides the action, by part: categories",
     # Told by the environment
     "success_N": "whether the task was solved",
+    "seat_N": "whose trajectory it is, in games with several seats",
+    "policy_step_T": "training steps that the policy that acted had finished",
     "score_N": "graded success of the episode, in [0, 1]",
     "token_reward_K": "reward of each token, in place of the turns' rewards",
     "reward_parts.*_T": "named components of the reward",
