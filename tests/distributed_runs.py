@@ -43,6 +43,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "entropy_smoothing": "epo",
         "entropy_smoothing_kwargs": {"penalty": "hinge", "mask_mode": "seq", "min_ratio": 0.8, "max_ratio": 1.2},
     },
+    "cloning": {
+        "trainer": "cloning",
+        "groups_per_step": 3,
+        "group_size": 1,
+        "window": None,
+        "demonstration_noise": 0.3,
+        "demonstration_workers": 0,
+    },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 
