@@ -9,11 +9,14 @@ therefore keep their own state as a list of actions, and replay it where the pro
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
 Answer = TypeVar("Answer")
@@ -23,15 +26,40 @@ class EngineError(Exception):
     """The engine behind an environment failed, and with it the episode. Nobody's action is to blame."""
 
 
+def launch_python(
+    module: str, *arguments: str, stderr: int | None = subprocess.DEVNULL, variables: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """`python -m module arguments`, which imports from where this process does, with pipes for input and output.
+
+    `stderr` as in `subprocess.Popen`; `variables` are added to the environment.
+    """
+    path = os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": path, **(variables or {})},
+        process_group=0,  # Ctrl-C is for the parent
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and with it what it has started, which would be nobody's."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):  # it has ended in the meantime
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 class SharedProcess(ABC):
     """The life of one engine process; a subclass says how it is launched and spoken to.
 
     Every request runs under a lock, so that threads take turns. The process ends when this one does, in
     whatever way: a subclass launches it so that it ends when its standard input closes, which the operating
-    system does even after a SIGKILL.
+    system does even after a SIGKILL. It leads a process group of its own.
     """
 
-    name: ClassVar[str]
+    name: str
     """For error messages: "the Java process of ScienceWorld"."""
     broken: ClassVar[tuple[type[Exception], ...]] = (OSError, EOFError)
     """Exceptions of a request that mean that the process is gone."""
@@ -105,7 +133,7 @@ class SharedProcess(ABC):
     def _expire(self, expired: threading.Event) -> None:
         expired.set()
         if self.process is not None:
-            self.process.kill()
+            _kill(self.process)
 
     def stop(self) -> None:
         """End the process, if there is one, and wait until it is gone."""
@@ -114,11 +142,12 @@ class SharedProcess(ABC):
             self.disconnect()
             if process is None:
                 return
-            process.kill()
+            _kill(process)
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(OSError):  # what it was sent and has not read
+                        pipe.close()
 
     def _forget(self) -> None:
         """In a forked child: the process is the parent's. It must not be kept alive from here, nor be ended."""

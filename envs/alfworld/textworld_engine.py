@@ -12,8 +12,6 @@ import importlib.util
 import itertools
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +19,7 @@ from agentgym.envs.alfworld.data import Logic, Record, with_task
 from agentgym.envs.alfworld.engine import NativeEngine
 from agentgym.envs.alfworld.game import Game
 from agentgym.envs.alfworld.state import State
-from agentgym.envs.shared_process import EngineError, SharedProcess
+from agentgym.envs.shared_process import EngineError, SharedProcess, launch_python
 
 if TYPE_CHECKING:
     from agentgym.envs.alfworld.textworld_worker import Answer
@@ -126,14 +124,7 @@ class _Process(SharedProcess):
 
     def launch(self) -> None:
         """See `SharedProcess.launch`."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentgym.envs.alfworld.textworld_worker", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path)))},
-            process_group=0,  # Ctrl-C is for the parent
-        )
+        self.process = launch_python("agentgym.envs.alfworld.textworld_worker", str(os.getpid()))
         self._answer()
 
     def advance(self, session: int, pddl: tuple[str, str, str], commands: tuple[str, ...], limit: float) -> Answer:

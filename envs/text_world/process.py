@@ -6,13 +6,11 @@ import itertools
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from agentgym.envs.shared_process import EngineError, SharedProcess
+from agentgym.envs.shared_process import EngineError, SharedProcess, launch_python
 from agentgym.envs.text_world.source import BadGameError, Source
 
 
@@ -34,18 +32,12 @@ class TextWorldProcess(SharedProcess):
     def launch(self) -> None:
         """See `SharedProcess.launch`."""
         self._directory = tempfile.mkdtemp(prefix="agentgym-textworld-")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentgym.envs.text_world.worker", self._directory, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        self.process = launch_python(
+            "agentgym.envs.text_world.worker",
+            self._directory,
+            str(os.getpid()),
             # Sets of strings are walked through in the order of their hashes: the games depend on it.
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": "0",
-                "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))),
-            },
-            process_group=0,  # Ctrl-C is for the parent
+            variables={"PYTHONHASHSEED": "0"},
         )
         self._answer()
 
