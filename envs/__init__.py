@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentgym.envs.sokoban.env import SokobanEnv
     from agentgym.envs.text_world.env import TextWorldEnv
     from agentgym.envs.webshop.env import WebShopEnv
+    from agentgym.envs.worker import WorkerEnv
 
 __all__ = [
     "AlfworldEnv",
@@ -43,6 +44,7 @@ __all__ = [
     "TextSpace",
     "TextWorldEnv",
     "WebShopEnv",
+    "WorkerEnv",
     "check_text_env",
     "make",
     "register",
@@ -62,6 +64,7 @@ _LAZY = {
     "TextEnvError": "agentgym.envs.checker",
     "TextWorldEnv": "agentgym.envs.text_world.env",
     "WebShopEnv": "agentgym.envs.webshop.env",
+    "WorkerEnv": "agentgym.envs.worker",
     "check_text_env": "agentgym.envs.checker",
 }
 """Names whose modules are imported at first use, so that importing this package stays quick."""

@@ -36,20 +36,50 @@ def others_faults(what: str, owner: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        frames = list(traceback.walk_tb(error.__traceback__))
-        theirs = next((i for i, (frame, _) in enumerate(frames) if not _is_between(frame)), len(frames))
-        is_ours = _name(owner) == "agentgym" or _is_between(frames[-1][0])
-        if is_ours and not isinstance(error, SyntaxError):  # whose place is in the error, not in a frame
+        place = _place(error, owner)
+        if not place and not isinstance(error, SyntaxError):
             raise
-        place = "".join(traceback.StackSummary.extract(iter(frames[theirs:])).format())
         reason = "".join(traceback.format_exception_only(error)).rstrip()
-        raise ValueError(f"{what}:\n{place}{reason}") from error
+        raise ValueError(f"{what}:\n{''.join(place.format())}{reason}") from error
+
+
+def keep_place(error: Exception, owner: str) -> None:
+    """Keep the place in the code of `owner` in the error itself, where it outlives the traceback: see `others_faults`.
+
+    For errors that go to another process.
+    """
+    error.__dict__[_KEPT] = _place(error, owner)
 
 
 def place_in_others(error: BaseException) -> str:
     """Where in other people's code the error arose, as " (file, line 3)"; "" where none of it ran."""
-    theirs = [frame for frame in traceback.walk_tb(error.__traceback__) if not _is_between(frame[0])]
-    return f" ({theirs[0][0].f_code.co_filename}, line {theirs[0][1]})" if theirs else ""
+    place = _theirs(error)
+    return f" ({place[0].filename}, line {place[0].lineno})" if place else ""
+
+
+_KEPT = "_place_in_others"
+
+
+def _place(error: BaseException, owner: str) -> traceback.StackSummary:
+    """The frames from the code of `owner` on; none where this library itself raised the error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    is_ours = _name(owner) == "agentgym" or all(map(_is_between, frames[-1:]))
+    if is_ours and not isinstance(error, SyntaxError):  # whose place is in the error, not in a frame
+        return _kept(error)
+    return _theirs(error)
+
+
+def _theirs(error: BaseException) -> traceback.StackSummary:
+    """The frames from the first one in other people's code on."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    first = next((i for i, (frame, _) in enumerate(frames) if not _is_between(frame)), len(frames))
+    return _kept(error) or traceback.StackSummary.extract(iter(frames[first:]))
+
+
+def _kept(error: BaseException) -> traceback.StackSummary:
+    """What `keep_place` kept."""
+    kept = getattr(error, _KEPT, None)
+    return kept if isinstance(kept, traceback.StackSummary) else traceback.StackSummary()
 
 
 def _is_between(frame: FrameType) -> bool:

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from agentgym.envs.faults import others_faults
+from agentgym.envs.shared_process import EngineError
 from agentgym.envs.text_env import NoPlanError, TextEnv
 
 
@@ -23,7 +24,17 @@ class Told:
 
 
 def look_at(env: TextEnv, env_id: str) -> Told:
-    """Play one turn, the expert's where there is one, and see what is told; then close the environment."""
+    """Play one turn, the expert's where there is one, and see what is told; then close the environment.
+
+    Raises `ValueError` where that fails, with the place in other people's code.
+    """
+    try:
+        return _told(env, env_id)
+    except (EngineError, TimeoutError) as error:
+        raise ValueError(f"{env_id} fails in its first turn: {error}") from error
+
+
+def _told(env: TextEnv, env_id: str) -> Told:
     with closing(env), others_faults(f"{env_id} fails in its first turn", type(env).__module__):
         _, info = env.reset(seed=0)
         keys = set(info)
