@@ -22,6 +22,7 @@ from agentgym.config import RunConfig
 from agentgym.envs import TextEnv, make
 from agentgym.envs.names import named
 from agentgym.envs.told import Told, look_at
+from agentgym.envs.worker import WorkerEnv
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.demonstrations import Demonstrations, ExpertEpisodes, RecordedEpisodes, Share, imitation
@@ -41,7 +42,8 @@ from agentgym.trainers.trainer import Scheme, Trainer
 def make_env(config: RunConfig, split: str) -> TextEnv:
     """A fresh environment of a run."""
     limit = {} if config.max_turns is None else {"max_turns": config.max_turns}
-    return make(config.env_id, **config.env_kwargs, **limit, split=split)
+    new = partial(make, config.env_id, **config.env_kwargs, **limit, split=split)
+    return new() if config.env_timeout is None else WorkerEnv(new, config.env_timeout)
 
 
 def make_model(config: RunConfig, device: Any = "cpu") -> LoadedModel:

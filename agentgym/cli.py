@@ -89,6 +89,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which tasks.")] = "valid",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")] = None,
     env_kwargs: Annotated[str, typer.Option(help="The environments' constructor arguments, as YAML.")] = "{}",
+    env_timeout: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Seconds for a reset or a step, of environments in processes of their own."),
+    ] = None,
 ) -> None:
     """Success rates with 95 % intervals, per environment and per task type."""
     from agentgym.evaluate import evaluate_agent, load_agent
@@ -106,6 +110,7 @@ def evaluate(
                 episodes=episodes,
                 seed=seed,
                 split=split,
+                env_timeout=env_timeout,
                 console=_messages,
             ).to_dict()
             for env_id in env

@@ -18,7 +18,8 @@ from agentgym.agents.model_names import check_model_name
 from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CHECKPOINTS, CONFIG, is_checkpoint_path
 from agentgym.config import RunConfig, load_run_config, try_environment
-from agentgym.envs import make
+from agentgym.envs import TextEnv, make
+from agentgym.envs.worker import WorkerEnv
 from agentgym.progress import progress_on
 
 
@@ -81,13 +82,20 @@ def evaluate_agent(
     episodes: int,
     seed: int,
     split: str,
+    env_timeout: float | None,
     console: Console,
 ) -> Evaluation:
-    """Play the panel and sum it up. In its own environment a run's agent meets that run's settings of it."""
+    """Play the panel and sum it up. In its own environment a run's agent meets that run's settings of it.
+
+    `env_timeout`: seconds for a reset or a step, as in `TrainerConfig`.
+    """
     if agent.config is not None and agent.config.env_id == env_id:
         limit = {} if agent.config.max_turns is None else {"max_turns": agent.config.max_turns}
         env_kwargs = agent.config.env_kwargs | limit | env_kwargs
-    make_env = partial(make, env_id, **env_kwargs, split=split)
+        env_timeout = agent.config.env_timeout if env_timeout is None else env_timeout
+    make_env: Callable[[], TextEnv] = partial(make, env_id, **env_kwargs, split=split)
+    if env_timeout is not None:
+        make_env = partial(WorkerEnv, make_env, env_timeout)
     try_environment(env_id, make_env)  # a wrong id or argument is an error of the call, not of an episode
     if isinstance(agent.agent, LLMAgent):
         check_room(agent.agent, make_env, env_id)

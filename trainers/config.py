@@ -14,7 +14,15 @@ class TrainerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     free_on_resume: ClassVar[frozenset[str]] = frozenset(
-        {"save_steps", "save_total_limit", "num_envs", "env_workers", "trajectory_steps", "demonstration_workers"}
+        {
+            "save_steps",
+            "save_total_limit",
+            "num_envs",
+            "env_workers",
+            "env_timeout",
+            "trajectory_steps",
+            "demonstration_workers",
+        }
     )
     """What a resumed run may be told otherwise than the interrupted one, and still be the same run."""
 
@@ -30,6 +38,9 @@ class TrainerConfig(BaseModel):
     """Episodes that are live at a time, in each process."""
     env_workers: int = Field(16, ge=1)
     """Environments that are reset and stepped side by side, of those that wait for something."""
+    env_timeout: float | None = Field(None, gt=0)
+    """Seconds for a reset or a step. If given, each environment lives in a process of its own, which is ended and
+    replaced when its time is up, and all are stepped side by side."""
 
     trainer: Literal["reinforcement", "cloning"] = "reinforcement"
     """What is learned from: what the agent plays, by its rewards; or "cloning", demonstrations, word by word. Then the
