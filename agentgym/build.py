@@ -149,14 +149,17 @@ def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processe
     else:
         if config.show_admissible_actions:
             raise ValueError("demonstrations: files do not tell admissible actions; set show_admissible_actions false")
-        played = read_demonstrations(Path(config.demonstrations).expanduser())
+        played = read_demonstrations(Path(config.demonstrations).expanduser(), config.env_id)
         written = [rewritten(trajectory, agent, told.instructions) for trajectory in played]
         episodes = RecordedEpisodes(written, share, config.seed)
     return Demonstrations(episodes, processes, workers=config.demonstration_workers, max_steps=config.max_steps)
 
 
-def read_demonstrations(path: Path) -> list[Trajectory]:
-    """The successes of a run; of a file all trajectories. Raises `ValueError` in one line where there are none."""
+def read_demonstrations(path: Path, env_id: str) -> list[Trajectory]:
+    """The successes of a run; of a file all trajectories.
+
+    Raises `ValueError` in one line where there are none, and for those of another environment.
+    """
     if path.is_dir():
         files = [file for of_step in list_trajectories(path).values() for file in of_step]
         found = [trajectory for file in files for trajectory in read_trajectories(file) if trajectory.success]
@@ -166,6 +169,8 @@ def read_demonstrations(path: Path) -> list[Trajectory]:
         raise ValueError(f'demonstrations: {path} is no file and no directory; there is also "expert"')
     if not found:
         raise ValueError(f"demonstrations: there is no {'success' if path.is_dir() else 'trajectory'} in {path}")
+    if foreign := {trajectory.env_id for trajectory in found} - {env_id}:
+        raise ValueError(f"demonstrations: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
     return found
 
 
@@ -195,7 +200,7 @@ def make_trainer(
         policy.parameters,
         processes,
         learning_rate=config.learning_rate,
-        num_steps=config.max_steps * config.num_iterations * config.num_minibatches,
+        num_steps=config.max_steps * objective.num_iterations * objective.num_minibatches,
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,

@@ -46,5 +46,7 @@ def read_step(run_dir: Path, step: int | None) -> RecordedStep:
         places = batch.columns["place_N"].tolist()
         observations = [turn.observation for place in places for turn in played[place].turns]
         batches.append(replace(batch, observation_T=observations))
-        excluded += [place not in set(places) for place in range(len(played))]
-    return RecordedStep(config.credit, TurnBatch.concatenate(batches), excluded)
+        taken = set(places)
+        excluded += [place not in taken for place in range(len(played))]
+    scheme = "imitation" if config.trainer == "cloning" else config.credit
+    return RecordedStep(scheme, TurnBatch.concatenate(batches), excluded)

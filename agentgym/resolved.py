@@ -27,7 +27,8 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
     `ValueError` in one line for names and parameters that do not exist.
     """
     scheme = get_scheme(config.credit)
-    objective = Objective.of(config, told.max_turns * config.max_new_tokens)
+    objective_of = Objective.of_cloning if config.trainer == "cloning" else Objective.of
+    objective = objective_of(config, told.max_turns * config.max_new_tokens)
     sampler = named("task sampler", config.task_sampler, TASK_SAMPLERS)
     arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
     values = {

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -90,13 +91,21 @@ class RunDirectory:
         _replace(self.path / CONFIG, yaml.safe_dump(values, sort_keys=False))
 
     def _forget_after(self, finished_steps: int) -> None:
-        """Remove what later steps left: they are done again, or never."""
+        """Remove what later steps left: they are done again, or never.
+
+        What cannot be read is met first: nothing is removed then.
+        """
+        try:
+            kept = [row for row in self.metrics() if row["step"] <= finished_steps]
+            evaluations = self.evaluations()
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self.path}: {METRICS} or {EVALUATIONS} cannot be read ({error}); mend or remove that file to go on"
+            ) from None
         for step, path in list_step_files(self.path):
             if step > finished_steps:
                 _remove(path)
-        kept = [row for row in self.metrics() if row["step"] <= finished_steps]
         _replace(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
-        evaluations = self.evaluations()
         made = [result for result in evaluations if result["step"] <= finished_steps]
         if len(made) < len(evaluations):
             write_evaluations(self.path / EVALUATIONS, made)
@@ -118,7 +127,9 @@ class RunDirectory:
     def add_metrics(self, metrics: dict[str, float]) -> None:
         """Append the metrics of one step."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+            # JSON has no NaN and no infinity: null stands for them.
+            finite = {name: value if isfinite(value) else None for name, value in metrics.items()}
+            file.write(json.dumps(finite, allow_nan=False) + "\n")
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The evaluations so far."""

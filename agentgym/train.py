@@ -20,13 +20,14 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 
 from agentgym.advice import Advice
-from agentgym.agents.evaluation import evaluate
+from agentgym.agents.evaluation import NothingPlayedError, evaluate
 from agentgym.agents.models import pinned_model
 from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer, told_by
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.config_help import describe_config
+from agentgym.overrides import ConfigError
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
 from agentgym.report import write_report
@@ -36,9 +37,8 @@ from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_
 from agentgym.tables import evaluation_tables
 from agentgym.terminal import log_to, plain_console, say_error
 from agentgym.trainers.checkpoint import CheckpointError
-from agentgym.trainers.parts import NotFiniteError
+from agentgym.trainers.parts import StepError
 from agentgym.trainers.processes import Processes
-from agentgym.trainers.rollouts import NothingPlayedError
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def _train(words: Sequence[str], console: Console) -> int:
         return 2
     try:
         return run.run()
-    except (CheckpointError, NothingPlayedError, NotFiniteError, OSError) as error:
+    except (CheckpointError, ConfigError, NothingPlayedError, StepError, OSError) as error:
         _say_error(console, error)
         return 1
     except KeyboardInterrupt:
@@ -98,8 +98,11 @@ def _say_once(console: Console, line: str) -> None:
 
 
 def _say_error(console: Console, error: Exception) -> None:
-    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.is_main_process:
         say_error(console, error)
+    elif isinstance(error, OSError):  # a disk or file of this process's own: nobody else can tell
+        say_error(console, f"process {state.process_index}: {error}")
 
 
 class TrainingRun:

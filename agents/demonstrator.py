@@ -23,8 +23,13 @@ class Demonstrator(InstantAgent):
 
     def decide(self, view: View) -> Decision:
         """See `InstantAgent.decide`."""
-        if planned_action(view.env, view.seat) is None:
-            return Decision("", stop_reason=StopReason.TERMINATED)
+        try:
+            if planned_action(view.env, view.seat) is None:
+                return Decision("", stop_reason=StopReason.TERMINATED)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # a search server that is down, say
+            return Decision("", error=error)
         decision = self.expert.decide(view)
         return decision if decision.error is not None else self.scribe.write(view, decision.action)
 
@@ -44,7 +49,7 @@ def rewritten(trajectory: Trajectory, scribe: LLMAgent, rules: str) -> Trajector
         kept = turn.response if scribe.format.parse(turn.response).action == turn.action else None
         decision = scribe.write(view, turn.action, response=kept)
         if decision.stop_reason is not None:
-            break
+            return replace(trajectory, turns=turns, stop_reason=decision.stop_reason)
         turns.append(
             replace(
                 turn,
@@ -55,6 +60,7 @@ def rewritten(trajectory: Trajectory, scribe: LLMAgent, rules: str) -> Trajector
                 logprobs=[],
                 parts=decision.parts,
                 spans=decision.spans,
+                fault=decision.fault,
             )
         )
     return replace(trajectory, turns=turns)

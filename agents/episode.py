@@ -171,7 +171,9 @@ class SeatedEpisode:
         return [self._look(seat) for seat in seats]
 
     def play(self, view: View, decision: Decision) -> list[Trajectory]:
-        """See `Episode.play`."""
+        """See `Episode.play`. An answer that comes when the game is over changes nothing."""
+        if self._ended:
+            return []
         if decision.error is not None:
             raise decision.error
         if decision.stop_reason is not None:

@@ -16,6 +16,10 @@ from agentgym.agents.rollout import MakeEnv, Players, play
 from agentgym.agents.trajectory import Trajectory
 
 
+class NothingPlayedError(ValueError):
+    """There is no episode that says anything."""
+
+
 @dataclass(frozen=True)
 class SuccessRate:
     """Successes among episodes."""
@@ -84,7 +88,7 @@ def evaluate(
     """Play a panel and sum it up; `env`, `agent` and `split` are the names in the result.
 
     Where several processes evaluate together, `share` is this one's part of the panel, and `gather` gives the
-    trajectories of all. Raises `ValueError` when not one of the episodes could be played.
+    trajectories of all. Raises `NothingPlayedError` when not one of the episodes could be played.
     """
     panel = panel_specs(env, episodes=episodes, seed=seed)
     played = gather(play(players, make_env, panel[share], num_envs=num_envs, workers=workers, on_episode=on_episode))
@@ -100,11 +104,11 @@ def summarise(
     split: str,
     seed: int,
 ) -> Evaluation:
-    """Sum up the episodes of a panel. Raises `ValueError` when not one of them could be played."""
+    """Sum up the episodes of a panel. Raises `NothingPlayedError` when not one of them could be played."""
     played = [t for t in trajectories if t.counts]
     if not played:
         reason = trajectories[0].error if trajectories else "the panel is empty"
-        raise ValueError(f"{env}: not one of {len(trajectories)} episodes could be played ({reason})")
+        raise NothingPlayedError(f"{env}: not one of {len(trajectories)} episodes could be played ({reason})")
     by_type: dict[str, list[Trajectory]] = defaultdict(list)
     for trajectory in played:
         by_type[trajectory.task_type].append(trajectory)

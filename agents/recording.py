@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from agentgym.agents.agent import Decision, View
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 
-_KEYS = ("success", "task_id", "task_type", "state_key", "is_action_valid")
+_KEYS: dict[str, tuple[type, ...]] = {
+    "success": (bool, np.bool_),
+    "task_id": (str,),
+    "task_type": (str,),
+    "state_key": (str,),
+    "is_action_valid": (bool, np.bool_),
+}
+"""What every info has."""
 
 
 class BrokenPromiseError(RuntimeError):
@@ -29,6 +38,15 @@ def check_moment(observation: object, info: object) -> None:
     missing = [key for key in _KEYS if key not in info]
     if missing:
         raise BrokenPromiseError(f"info lacks {', '.join(map(repr, missing))}")
+    for key, kinds in _KEYS.items():
+        if not isinstance(info[key], kinds):
+            raise BrokenPromiseError(f"info[{key!r}] is {info[key]!r:.80}, not a {kinds[0].__name__}")
+    actions = info.get("admissible_actions", ())
+    if not all(isinstance(action, str) for action in actions):
+        raise BrokenPromiseError(f"info['admissible_actions'] are {actions!r:.80}, not all of them str")
+    for text in (observation, *actions):
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise BrokenPromiseError(f"{text!r:.80} holds a lone surrogate, which no UTF-8 text can")
 
 
 def opened(env_id: str, seed: int, group: str, episode: str, seat: str, info: Mapping[str, Any]) -> Trajectory:

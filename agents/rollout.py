@@ -167,6 +167,8 @@ class _Play:
         def attempt(item: T) -> R | Exception:
             try:
                 return do(item)
+            except SystemExit as error:  # an environment that would end us all
+                return BrokenPromiseError(f"SystemExit: {error}")
             except Exception as error:
                 return error
 

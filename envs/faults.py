@@ -35,7 +35,7 @@ def others_faults(what: str, owner: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = _place(error, owner)
         if not place and not isinstance(error, SyntaxError):
             raise

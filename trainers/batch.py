@@ -22,7 +22,7 @@ from agentgym.agents.trajectory import Trajectory
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.batch_files import load_arrays, save_arrays
 from agentgym.trainers.batch_json import distinct, offsets_of, read_dicts
-from agentgym.trainers.recorded import OCCASIONAL, TEXTS, recorded_columns
+from agentgym.trainers.recorded import OCCASIONAL, TEXTS, TOLD_BY_ALL_OR_NONE, recorded_columns
 from agentgym.trainers.segments import entries
 
 
@@ -139,6 +139,11 @@ class TurnBatch:
         token_offsets = [batch.token_offsets_T for batch in batches if batch.token_offsets_T is not None]
         tokens = [batch.token_K for batch in batches if batch.token_K is not None]
         names = dict.fromkeys(name for batch in batches for name in batch.columns)
+        untold = {
+            name: "some of the episodes do not tell it"
+            for name in names
+            if name in TOLD_BY_ALL_OR_NONE and any(b.n_trajectories and name not in b.columns for b in batches)
+        }
         return cls(
             group_N=_stack_ids([batch.group_N for batch in batches]),
             turn_offsets_N=_stack_offsets([batch.turn_offsets_N for batch in batches]),
@@ -149,7 +154,12 @@ class TurnBatch:
             token_offsets_T=_stack_offsets(token_offsets) if len(token_offsets) == len(batches) else None,
             token_K=np.concatenate(tokens) if len(tokens) == len(batches) else None,
             truncated_N=np.concatenate([batch.truncated_N for batch in batches]),
-            columns={name: np.concatenate([batch._column_or_nothing(name) for batch in batches]) for name in names},
+            columns={
+                name: np.concatenate([batch._column_or_nothing(name) for batch in batches])
+                for name in names
+                if name not in untold
+            },
+            gaps=untold,
         )
 
     # The table --------------------------------------------------------------------------------------------
@@ -178,6 +188,11 @@ class TurnBatch:
             truncated_N=self.truncated_N[index_N],
             columns={name: values[index[name[-2:]]] for name, values in self.columns.items()},
         )
+
+    def empty_columns(self, others: Sequence[TurnBatch]) -> dict[str, NDArray[Any]]:
+        """The columns that other batches have and this one, for want of a turn, has not: without entries."""
+        names = {name for other in others for name in other.columns if name not in self.columns}
+        return {} if self.n_turns else {name: self._column_or_nothing(name) for name in sorted(names)}
 
     def save(self, path: Path) -> None:
         """Write the batch to `path`, an .npz, compressed and readable without unpickling."""

@@ -26,7 +26,7 @@ def save_arrays(path: Path, values: Mapping[str, Any]) -> None:
             flat |= dict([_plain(name, value)])
     unfinished = path.with_name(f".{path.name}")
     with unfinished.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **flat)
+        np.savez_compressed(file, **flat)  # type: ignore[arg-type]  # its stubs take a name for an option
     unfinished.replace(path)
 
 

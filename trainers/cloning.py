@@ -81,8 +81,13 @@ class _Demonstrator(InstantAgent):
         """See `InstantAgent.decide`. Where no plan is left the episode ends: nobody should learn what follows."""
         if view.turn == 0:
             self.choices[view.episode] = []  # also at a second try
-        if planned_action(view.env, view.seat) is None:
-            return Decision("", stop_reason=StopReason.TERMINATED)
+        try:
+            if planned_action(view.env, view.seat) is None:
+                return Decision("", stop_reason=StopReason.TERMINATED)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # a search server that is down, say
+            return Decision("", error=error)
         first_token: dict[int, float] = {}
         for alternative, probability in self.expert.distribution(view).items():
             token = self._response(alternative)[0]

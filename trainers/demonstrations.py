@@ -7,6 +7,7 @@ else, policy, parts, checkpoints, metrics, is the trainer's.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from agentgym.agents.demonstrator import Demonstrator
 from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.evaluation import NothingPlayedError
 from agentgym.agents.rollout import MakeEnv, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import Trajectory
@@ -23,7 +25,7 @@ from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
-from agentgym.trainers.rollouts import Collected, NothingPlayedError
+from agentgym.trainers.rollouts import Collected
 
 
 def imitation(batch: TurnBatch) -> Credit:
@@ -98,6 +100,12 @@ def _regrouped(trajectory: Trajectory, group: str) -> Trajectory:
     return Trajectory(**{**fields, "group": group})
 
 
+def _leave_signals_to_parent(worker: int) -> None:
+    """A forked worker has the trainer's way to take signals: Ctrl-C is the trainer's, SIGTERM ends the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 class Demonstrations:
     """Rollouts that nobody samples. They follow from step and seed, so that there is no state to save."""
 
@@ -114,7 +122,11 @@ class Demonstrations:
         if step != self._next_step:  # the first step, or the first after a resume
             steps = range(step, self.max_steps)
             loader = DataLoader(
-                self.episodes, batch_size=None, sampler=steps, num_workers=min(self.workers, os.cpu_count() or 1)
+                self.episodes,
+                batch_size=None,
+                sampler=steps,
+                num_workers=min(self.workers, os.cpu_count() or 1),
+                worker_init_fn=_leave_signals_to_parent,
             )
             self._ahead = iter(loader)
         played = next(self._ahead)

@@ -12,7 +12,11 @@ from agentgym.trainers.choices import ScheduleType
 from agentgym.trainers.processes import Processes
 
 
-class NotFiniteError(ArithmeticError):
+class StepError(RuntimeError):
+    """A training step that cannot be made; one line says why."""
+
+
+class NotFiniteError(StepError):
     """A loss or gradient that is infinite or not a number: nothing has been changed by it."""
 
 

@@ -110,6 +110,8 @@ class Policy:
 
         `adapter=None` reads the reference policy, the model without its adapter.
         """
+        if adapter not in (None, "default"):
+            raise ValueError(f"adapter must be None or 'default', not {adapter!r}")
         found: dict[str, FloatArray] = {}
         was_training = self.model.training
         self.model.eval()

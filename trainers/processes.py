@@ -39,11 +39,13 @@ class Processes:
         return gathered
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over all processes, in one collective operation."""
+        """Replace every gradient by its sum over all processes, in one collective operation; none is 0."""
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         if self.count == 1:
             return
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = reduce(torch.cat([g.flatten() for g in gradients]), reduction="sum")
+        flat = reduce(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]), reduction="sum")
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 

@@ -15,6 +15,8 @@ TEXTS = ("role_K", "parts.", "subgoal_T", "seat_N")
 """How the names of columns of texts begin."""
 OCCASIONAL = (*TEXTS, "reward_parts.", "switch_T")
 """How the names of columns begin that a batch lacks if no turn of it happens to have them."""
+TOLD_BY_ALL_OR_NONE = ("duration_T", "score_N")
+"""Columns that are there only where every turn or episode tells them."""
 
 
 def recorded_columns(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from agentgym.agents.engines import Engine
 from agentgym.agents.episode import EpisodeSpec
+from agentgym.agents.evaluation import NothingPlayedError
 from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import Trajectory
@@ -29,15 +30,14 @@ MAX_ROUNDS = 10
 
 
 def has_spread(group: Sequence[Trajectory]) -> bool:
-    """Whether siblings differ in their return: dynamic sampling (DAPO, arXiv:2503.14476, eq. 11)."""
-    return len({trajectory.total_reward for trajectory in group}) > 1
+    """Whether siblings differ in their return, in any one seat: dynamic sampling (DAPO, arXiv:2503.14476, eq. 11)."""
+    returns: dict[str, set[float]] = defaultdict(set)
+    for trajectory in group:
+        returns[trajectory.seat].add(trajectory.total_reward)
+    return any(len(of_seat) > 1 for of_seat in returns.values())
 
 
 GROUP_FILTERS: dict[str, Keep] = {"spread": has_spread}
-
-
-class NothingPlayedError(RuntimeError):
-    """A training step has nothing to learn from."""
 
 
 @dataclass
@@ -152,6 +152,8 @@ class Rollouts:
             next((t.error for t in collected.played if t.error), None),
         )
         n_played, n_learned, n_lost, errors = zip(*self.processes.gather(own), strict=True)
+        if not sum(n_played):
+            raise NothingPlayedError(f"step {step + 1}: the task sampler {type(self.tasks).__name__} drew no task")
         if sum(n_lost) == sum(n_played):
             raise NothingPlayedError(
                 f"step {step + 1}: the environment failed all {sum(n_played)} episodes: {next(filter(None, errors))}"

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
+from agentgym.agents.evaluation import NothingPlayedError
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import Credit, compute, get_scheme
 from agentgym.trainers.experience import Experience, usable_trajectories
 from agentgym.trainers.metrics import PhaseClock, episode_rows, of_episodes
 from agentgym.trainers.objective import Objective
-from agentgym.trainers.parts import Learner, NotFiniteError, Part
+from agentgym.trainers.parts import Learner, NotFiniteError, Part, StepError
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.records import Records
-from agentgym.trainers.rollouts import Collected, NothingPlayedError
+from agentgym.trainers.rollouts import Collected
 from agentgym.trainers.signals.signal import Signal
 from agentgym.trainers.update import update
 
@@ -93,6 +95,7 @@ class Trainer:
                 experience = Experience.of(self.step, usable)
             experience, facts = self.annotate(experience, clock)
             self.records.write(experience, collected.played)
+            learning_rate = self.learner.learning_rate
             with clock.phase("update"):
                 facts |= self._update(experience, on_progress)
             self.step += 1
@@ -101,7 +104,7 @@ class Trainer:
                 "step": self.step,
                 **of_episodes([row for rows in everyone for row in rows]),
                 **facts,
-                "learning_rate": self.learner.learning_rate,
+                "learning_rate": learning_rate,
                 **{f"time/{phase}": value for phase, value in clock.seconds.items()},
                 "step_time": sum(clock.seconds.values()),
             }
@@ -122,20 +125,30 @@ class Trainer:
         for signal in self.signals:
             with clock.phase(f"signal/{type(signal).__name__}"):
                 if signal.fits == "before":
-                    facts |= signal.fit(experience, {})
+                    facts |= self._fit(signal, experience, {})
                 experience = experience.with_columns(signal.compute(experience))
         with clock.phase("credit"):
-            credit = self._credit(experience)
+            batches = self.processes.gather(experience.batch)
+            experience = experience.with_columns(experience.batch.empty_columns(batches))
+            credit = self._credit(batches)
         for signal in self.signals:
-            if signal.fits == "after":
+            if signal.fits == "after" and any(fnmatchcase(n, given) for n in credit.targets for given in signal.gives):
                 with clock.phase(f"signal/{type(signal).__name__}"):
-                    facts |= signal.fit(experience, credit.targets)
+                    facts |= self._fit(signal, experience, credit.targets)
         return experience.with_columns(credit.columns(experience.batch)), facts
 
-    def _credit(self, experience: Experience) -> Credit:
+    def _fit(self, signal: Signal, experience: Experience, targets: Mapping[str, Any]) -> dict[str, float]:
+        try:
+            return signal.fit(experience, targets)
+        except NotFiniteError as error:
+            raise self._not_finite(f"{type(signal).__name__}: {error}") from None
+
+    def _credit(self, batches: Sequence[TurnBatch]) -> Credit:
         """The credit of this process's trajectories, computed on those of all processes together."""
-        batches = self.processes.gather(experience.batch)
-        credit = self.scheme.give(TurnBatch.concatenate(batches))
+        try:
+            credit = self.scheme.give(TurnBatch.concatenate(batches))
+        except ValueError as error:
+            raise StepError(f"step {self.step + 1}: {error}; {self.checkpoints.last_whole()}") from error
         loss = self.objective.policy_loss
         if credit.clip_scale_T is not None and not loss.clips:
             raise ValueError(f"{self.scheme.name} scales the clip range of each turn, but {loss.name} does not clip")
@@ -147,10 +160,13 @@ class Trainer:
                 self.policy, self.learner, self.objective, experience, seed=self.seed, on_progress=on_progress
             )
         except NotFiniteError as error:
-            raise NotFiniteError(
-                f"step {self.step + 1}: {error}; nothing was changed by it, and {self.checkpoints.last_whole()}. A "
-                "smaller learning_rate or max_grad_norm, or dtype float32, may go further"
-            ) from None
+            raise self._not_finite(str(error)) from None
+
+    def _not_finite(self, what: str) -> NotFiniteError:
+        return NotFiniteError(
+            f"step {self.step + 1}: {what}; nothing was changed by it, and {self.checkpoints.last_whole()}. A "
+            "smaller learning_rate or max_grad_norm, or dtype float32, may go further"
+        )
 
     def save(self) -> None:
         """Write a checkpoint of all parts."""

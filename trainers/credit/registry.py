@@ -54,7 +54,10 @@ class Credit:
         return {name: array for name, array in {**named, **self.targets}.items() if array is not None}
 
     def part_of(self, batches: Sequence[TurnBatch], index: int) -> Credit:
-        """The credit of one of the batches that this is the credit of when they are concatenated."""
+        """The credit of one of the batches that this is the credit of when they are concatenated.
+
+        Parts on an axis of the scheme's own are left out.
+        """
         before, own = batches[:index], batches[index]
         start = {
             "_N": sum(batch.n_trajectories for batch in before),
@@ -70,7 +73,8 @@ class Credit:
             f.name: cut(f.name, getattr(self, f.name)) for f in fields(self) if f.name[-2:] in start
         }
         targets = {name: cut(name, array) for name, array in self.targets.items()}
-        return Credit(**single, targets=targets, parts={name: cut(name, array) for name, array in self.parts.items()})
+        parts = {name: cut(name, array) for name, array in self.parts.items() if name[-2:] in length}
+        return Credit(**single, targets=targets, parts=parts)
 
     def columns(self, batch: TurnBatch) -> dict[str, np.ndarray[Any, Any]]:
         """The credit as columns of the batch that it is of.
@@ -84,7 +88,8 @@ class Credit:
         if batch.token_offsets_T is not None:
             columns["advantage_K"] = self.token_advantages(batch)
         columns |= {f"target.{name}": array for name, array in self.targets.items()}
-        return columns | {f"part.{name}": array for name, array in self.parts.items()}
+        of_batch = {name: array for name, array in self.parts.items() if name[-2:] in ("_N", "_T", "_K")}
+        return columns | {f"part.{name}": array for name, array in of_batch.items()}
 
     def token_advantages(self, batch: TurnBatch) -> FloatArray:
         """advantage_K: a turn's advantage is given to each of its response tokens."""

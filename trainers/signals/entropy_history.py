@@ -35,7 +35,8 @@ class EntropyHistory(Signal):
         batch = experience.batch
         self.steps.append(mean_by_index(self.resources.processes.gather(entropy_by_index(batch))))
         means: dict[str, HistoryMean] = {"past_entropy.padded_T": "padded", "past_entropy.per_turn_T": "per_turn"}
-        return {name: past_mean(self.steps, means[name])[batch.turn_index_T] for name in sorted(self.wanted)}
+        wanted = means if self.gives[0] in self.wanted else self.wanted  # named in a configuration it gives both
+        return {name: past_mean(self.steps, means[name])[batch.turn_index_T] for name in sorted(wanted)}
 
     def state_dict(self) -> dict[str, Any]:
         """See `parts.Part`."""

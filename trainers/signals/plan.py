@@ -72,6 +72,10 @@ def plan_signals(
             order.append(signal)
 
     for signal in signals:
+        if sum(other.kind.__name__ == signal.kind.__name__ for other in signals) > 1:
+            raise ValueError(
+                f"signals: two are called {signal.kind.__name__}, and their states would be one: rename one"
+            )
         add(signal, ())
     for need, by in needs.items():
         want(need, by, ())
