@@ -43,6 +43,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "entropy_smoothing": "epo",
         "entropy_smoothing_kwargs": {"penalty": "hinge", "mask_mode": "seq", "min_ratio": 0.8, "max_ratio": 1.2},
     },
+    # One process keeps and refills, the other is left with nothing, of which a loss wants constants.
+    "nothing left": {
+        "groups_per_step": 2,
+        "group_filter": "tests.telling_lake:is_even",
+        "policy_loss": "gspo",
+        "num_iterations": 2,
+        "beta": 0.1,
+    },
     "cloning": {
         "trainer": "cloning",
         "groups_per_step": 3,

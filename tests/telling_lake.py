@@ -1,9 +1,11 @@
-"""A frozen lake that tells whatever any credit scheme may need of an environment."""
+"""A frozen lake that tells whatever any credit scheme may need of an environment; and a filter of groups."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from agentgym.agents.trajectory import Trajectory
 from agentgym.envs import register
 from agentgym.envs.frozen_lake import FrozenLakeEnv
 
@@ -21,3 +23,8 @@ class TellingLake(FrozenLakeEnv):
 
 
 register(TELLING_LAKE, TellingLake)
+
+
+def is_even(group: Sequence[Trajectory]) -> bool:
+    """Keeps every other group that is drawn."""
+    return int(group[0].group.rpartition("/")[2]) % 2 == 0

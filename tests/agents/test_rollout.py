@@ -282,6 +282,12 @@ def test_failures_to_make_an_environment_are_failures_too() -> None:
         ({"info": None}, "seed 3, turn 1: info is None, not a dict"),
         ({"info": {"success": False}}, "seed 3, turn 1: info lacks 'task_id', 'task_type', 'state_key', 'is_action_v"),
         ({"parts": {"form": float("inf")}}, "seed 3, turn 1: reward_parts['form'] is inf, not a finite number"),
+        ({"told": {"success": "False"}}, "seed 3, turn 1: info['success'] is 'False', not a bool"),
+        ({"told": {"task_id": 7}}, "seed 3, turn 1: info['task_id'] is 7, not a str"),
+        ({"told": {"state_key": (1, 2)}}, "seed 3, turn 1: info['state_key'] is (1, 2), not a str"),
+        ({"told": {"admissible_actions": ["climb", None]}}, "info['admissible_actions'] are ['climb', None], not all"),
+        ({"observation": "a\udc80b"}, "seed 3, turn 1: 'a\\udc80b' holds a lone surrogate"),
+        ({"exits": True}, "seed 3, turn 1: SystemExit: 3"),
     ],
 )
 def test_what_no_environment_may_give_is_a_failure_of_its_episode_alone(broken: dict[str, Any], reason: str) -> None:
@@ -289,7 +295,10 @@ def test_what_no_environment_may_give_is_a_failure_of_its_episode_alone(broken: 
         def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
             observation, reward, terminated, truncated, info = super().step(action)
             if self.seed == 3 and self.turn == 2:
-                info = broken.get("info", info | {"reward_parts": broken.get("parts", {})})
+                if "exits" in broken:
+                    raise SystemExit(3)
+                told = {"reward_parts": broken.get("parts", {})} | broken.get("told", {})
+                info = broken.get("info", info | told)
                 return broken.get("observation", observation), broken.get("reward", reward), terminated, truncated, info
             return observation, reward, terminated, truncated, info
 

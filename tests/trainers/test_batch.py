@@ -7,6 +7,7 @@ import pytest
 
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.credit import compute
 
 
 def turn(obs="s", reward=0.0, valid=True, **more):
@@ -249,3 +250,40 @@ def test_concatenation_refuses_what_would_be_lost():
     assert TurnBatch.concatenate([signalled, signalled]).columns["value_T"].tolist() == [5, 5]
     with pytest.raises(ValueError, match="no batch"):
         TurnBatch.concatenate([])
+
+
+def test_a_share_of_the_credit_is_that_of_its_batch_whatever_axes_the_scheme_has_for_itself():
+    """`bi_level_gae` and `ma_rlhf` tell parts of tokens that are no tokens of the batch."""
+    turns = [{"obs": "s", "reward": 1.0, "valid": True, "tokens": 2, "value": [0.1, 0.2]}] * 3
+    one, other = (TurnBatch.from_dicts([{"group": i, "turns": turns[: i + 2]}]) for i in (0, 1))
+    for scheme in ("bi_level_gae", "ma_rlhf"):
+        together = compute(scheme, TurnBatch.concatenate([one, other]))
+        share = together.part_of([one, other], 1)
+        columns = other.with_columns(share.columns(other)).columns
+        assert columns["advantage_K"].tolist() == together.advantage_K[one.n_tokens :].tolist()
+        assert "target.value_K" in columns
+
+
+def test_a_column_that_only_some_episodes_tell_is_left_out_and_why():
+    told, untold = recorded("a", 1), recorded("b", 1)
+    told.turns[0].duration = 2.0
+    batches = [TurnBatch.from_trajectories([told]), TurnBatch.from_trajectories([untold])]
+    together = TurnBatch.concatenate(batches)
+    assert "duration_T" not in together.columns and "duration_T" in together.gaps
+    nothing = TurnBatch.from_trajectories([])
+    assert nothing.empty_columns(batches)["duration_T"].shape == (0,)
+
+
+def test_a_batch_is_saved_whole(tmp_path):
+    batch = TurnBatch.from_trajectories([recorded("a", 2), recorded("b", 1)])
+    texts = np.array(["x\0", "\ud800"], dtype=object)
+    batch = batch.with_columns({"role_T": texts, "value_T": np.array([0.1, np.nan])})
+    batch.save(tmp_path / "batch.npz")
+    again = TurnBatch.load(tmp_path / "batch.npz")
+    assert again.columns.keys() == batch.columns.keys() and again.observation_T == batch.observation_T
+    assert again.columns["role_T"].tolist() == texts.tolist()
+    np.testing.assert_array_equal(again.columns["value_T"], batch.columns["value_T"])
+    assert again.select(np.array([1])).turn_offsets_N.tolist() == [0, 1]
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "batch.npz").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cut\.npz is no file of arrays"):
+        TurnBatch.load(tmp_path / "cut.npz")

@@ -106,6 +106,13 @@ def test_successes_of_a_run_and_trajectories_of_a_file_are_cloned(cloned_model, 
     assert all(step["success_rate"] == 1 for step in steps)
 
 
+def test_demonstrations_of_another_world_are_refused(cloned_model, tmp_path):
+    played = run(tmp_path, "played", cloned_model, **CORRIDOR, max_steps=1)
+    settings = CLONING | {"env_id": "agentgym/Sokoban-v0", "env_kwargs": {}, "demonstrations": str(played)}
+    with pytest.raises(ValueError, match="is of agentgym/FrozenLake-v0, and env_id is agentgym/Sokoban-v0"):
+        make_trainer(cloned_model, tmp_path / "clone", **settings)
+
+
 def test_the_format_is_the_agents(cloned_model, tmp_path):
     trainer = make_trainer(cloned_model, tmp_path, **CLONING, format="think", max_new_tokens=64)
     (trajectory, *_) = trainer.rollouts.next(0).learned

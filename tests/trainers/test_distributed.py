@@ -61,7 +61,7 @@ def test_two_processes_give_the_parameters_of_one(runs, name):
 
 def test_every_scheme_that_trains_is_among_the_runs():
     assert {"scheme gigpo", "scheme igpo", "scheme gdpo", "scheme empg", "scheme hgpo"} <= RUNS.keys()
-    assert len(RUNS) >= 7 + 22
+    assert len(RUNS) >= 8 + 22
 
 
 def test_the_processes_had_different_shares(runs):
