@@ -20,7 +20,6 @@ from agentgym.agents.run_files import list_trajectories
 from agentgym.agents.trajectory import Trajectory, read_trajectories
 from agentgym.config import RunConfig
 from agentgym.envs import TextEnv, make
-from agentgym.envs.names import named
 from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
 from agentgym.trainers.checkpoint import Checkpoints
@@ -32,10 +31,10 @@ from agentgym.trainers.policy import Policy
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
 from agentgym.trainers.registry import check_parameters
-from agentgym.trainers.rollouts import GROUP_FILTERS, Rollouts
+from agentgym.trainers.rollouts import Rollouts, get_group_filter
 from agentgym.trainers.signals.plan import Planned, plan_signals
 from agentgym.trainers.signals.signal import Resources
-from agentgym.trainers.tasks import TASK_SAMPLERS, Tasks
+from agentgym.trainers.tasks import Tasks, get_task_sampler
 from agentgym.trainers.trainer import Scheme, Trainer
 
 
@@ -80,9 +79,9 @@ def eval_temperature(config: RunConfig) -> float:
 def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple[Objective, list[Planned]]:
     """What is minimised and which signals have to work, checked before a model is loaded.
 
-    Raises `ValueError` in one line for a credit scheme, a loss, a signal, a response format or a parameter that does
-    not exist, a scheme that needs what training does not provide, groups of one for a scheme that compares siblings,
-    and fewer groups than processes.
+    Raises `ValueError` in one line for a credit scheme, a loss, a signal, a response format, a task sampler, a
+    group filter or a parameter that does not exist or is none, a scheme that needs what training does not provide,
+    groups of one for a scheme that compares siblings, and fewer groups than processes.
     """
     parts = {f"parts.{part}" for part in get_format(config.format).reads}
     if config.groups_per_step < processes.count:
@@ -93,6 +92,9 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     max_episode_tokens = told.max_turns * config.max_new_tokens
     if config.trainer == "cloning":
         return Objective.of_cloning(config, max_episode_tokens), []
+    _task_sampler_parameters(config, get_task_sampler(config.task_sampler))
+    if config.group_filter is not None:
+        get_group_filter(config.group_filter)
     scheme = get_scheme(config.credit)
     scheme.check_parameters(config.credit_kwargs)
     if scheme.requires_groups and config.group_size < 2:
@@ -107,10 +109,12 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
 
 def make_tasks(config: RunConfig) -> Tasks:
     """The task sampler of a run."""
-    kind = named("task sampler", config.task_sampler, TASK_SAMPLERS)
-    params = check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
-    tasks: Tasks = kind(config.seed, **params)
-    return tasks
+    kind = get_task_sampler(config.task_sampler)
+    return kind(config.seed, **_task_sampler_parameters(config, kind))
+
+
+def _task_sampler_parameters(config: RunConfig, kind: type[Tasks]) -> dict[str, Any]:
+    return check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
 
 
 def make_rollouts(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, processes: Processes) -> Rollouts:
@@ -126,7 +130,7 @@ def make_rollouts(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, proce
         config.group_size,
         processes,
         config.seed,
-        None if config.group_filter is None else named("group filter", config.group_filter, GROUP_FILTERS),
+        None if config.group_filter is None else get_group_filter(config.group_filter),
         config.num_envs,
         config.env_workers,
     )

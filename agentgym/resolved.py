@@ -12,7 +12,7 @@ from agentgym.envs.told import Told
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
-from agentgym.trainers.tasks import TASK_SAMPLERS
+from agentgym.trainers.tasks import get_task_sampler
 
 _SET_BY_KEYS = ("split", "max_turns", "render_mode")
 """Arguments of environments that are no part of `env_kwargs`."""
@@ -29,7 +29,7 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
     scheme = get_scheme(config.credit)
     objective_of = Objective.of_cloning if config.trainer == "cloning" else Objective.of
     objective = objective_of(config, told.max_turns * config.max_new_tokens)
-    sampler = named("task sampler", config.task_sampler, TASK_SAMPLERS)
+    sampler = get_task_sampler(config.task_sampler)
     arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
     values = {
         "env_kwargs": arguments | config.env_kwargs,

@@ -148,6 +148,9 @@ class Hiper:
         return f"<switch>{switch}</switch><subgoal>{subgoal}</subgoal><action>{action}</action>"
 
 
+_MEMBERS = ("name", "instructions", "reads", "parse", "write")
+"""Those of `Format`."""
+
 _TAGGED = {part: _element(part, re.IGNORECASE) for part in Hiper.reads}
 
 FORMATS: dict[str, Format] = {format.name: format for format in (Plain(), Think(), Hiper())}
@@ -155,6 +158,13 @@ FORMATS: dict[str, Format] = {format.name: format for format in (Plain(), Think(
 
 
 def get_format(name: str) -> Format:
-    """The format of this name, or of one's own as "module:name". Raises `ValueError` with the nearest names."""
+    """The format of this name, or of one's own as "module:name".
+
+    Raises `ValueError` in one line: with the nearest names, or for what is no format.
+    """
     found: Format = named("response format", name, FORMATS)
+    if isinstance(found, type):
+        raise ValueError(f"the response format {name!r} is a class: name an object of it ({found.__name__}())")
+    if lacking := [member for member in _MEMBERS if not hasattr(found, member)]:
+        raise ValueError(f"the response format {name!r} is none: it has no {', '.join(lacking)}")
     return found

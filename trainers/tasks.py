@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentgym.agents.seeds import derived_seed
+from agentgym.envs.names import named
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,14 @@ class Tasks:
 
 
 TASK_SAMPLERS = {"uniform": Tasks}
+
+
+def get_task_sampler(name: str) -> type[Tasks]:
+    """The task sampler of this name, or of one's own as "module:Class".
+
+    Raises `ValueError` in one line: with the nearest names, or for what is no task sampler.
+    """
+    found: type[Tasks] = named("task sampler", name, TASK_SAMPLERS)
+    if not isinstance(found, type) or not issubclass(found, Tasks):
+        raise ValueError(f"the task sampler {name!r} is none: a subclass of agentgym.trainers.tasks.Tasks is expected")
+    return found

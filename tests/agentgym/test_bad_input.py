@@ -96,6 +96,31 @@ def test_wrong_settings(train, settings, overrides, words):
         assert word in line
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["--format", "tests.extension.test_format:Plan"], ["is a class", "Plan()"]),
+        (
+            ["--format", "json:loads"],
+            ["response format 'json:loads'", "it has no name, instructions, reads, parse, write"],
+        ),
+        (["--group_filter", "json:JSONDecoder"], ["group filter 'json:JSONDecoder'", "a function"]),
+        (["--group_filter", "json:loads"], ["group filter 'json:loads'", "a function", "not list"]),
+        (["--task_sampler", "json:loads"], ["task sampler 'json:loads'", "trainers.tasks.Tasks"]),
+        (["--task_sampler", "json:JSONDecoder"], ["task sampler 'json:JSONDecoder'", "trainers.tasks.Tasks"]),
+        (["--task_sampler_kwargs", "{x: 1}"], ["uniform: unknown parameter 'x'"]),
+        (["--signals", '{"json:loads": {}}'], ["signal 'json:loads'", "trainers.signals.signal.Signal"]),
+        (["--signals", '{"json:JSONDecoder": {}}'], ["signal 'json:JSONDecoder'", "`gives`"]),
+    ],
+)
+def test_parts_of_the_wrong_kind(train, monkeypatch, overrides, words):
+    """Answered before a model is loaded."""
+    monkeypatch.setattr("agentgym.train.make_model", lambda *_: pytest.fail("a model was loaded"))
+    line = train({}, *overrides)
+    for word in words:
+        assert word in line
+
+
 def test_configuration_files(tmp_path):
     assert "missing.yaml: No such file" in refused("train", tmp_path / "missing.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1\nb: 2")

@@ -97,6 +97,12 @@ def provision(need: str) -> str:
 
 def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
     kind = named("signal", name)
+    # `Signal` itself imports the agents; here what a subclass must have decides.
+    if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs", "compute")):
+        raise ValueError(
+            f"the signal {name!r} is none: a subclass of agentgym.trainers.signals.signal.Signal is expected, which "
+            "says what it `gives`"
+        )
     checked = check_parameters(name, kind.__init__, params, skip=3)
     return Planned(name, kind, checked, set(kind.gives) if wants_all else set())
 
