@@ -36,6 +36,7 @@ from agentgym.run_directory import RunDirectory
 from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_step
 from agentgym.tables import evaluation_tables
 from agentgym.terminal import log_to, plain_console, say_error
+from agentgym.trackers import check_trackers
 from agentgym.trainers.checkpoint import CheckpointError
 from agentgym.trainers.parts import StepError
 from agentgym.trainers.processes import Processes
@@ -119,6 +120,7 @@ class TrainingRun:
         self.directory, checkpoint = _as_main_process(partial(RunDirectory.prepare, config, name))
         model = _as_main_process(partial(pinned_model, config.model, checkpoint))  # all processes load the same
         self.config = config = config.model_copy(update={"model": model})
+        check_trackers(config.report_to)
         self.accelerator = Accelerator(cpu=on_cpu, log_with=config.report_to or None, project_dir=self.directory.path)
         self.is_main = self.accelerator.is_main_process
         self.console = plain_console(stderr=True, quiet=not self.is_main)

@@ -78,7 +78,7 @@ def finished(cloned_model, tmp_path_factory) -> Path:
         ({"env_kwargs": {"size": 1}}, [], ["size must be at least 3, not 1"]),
         ({"env_kwargs": {"split": "test"}}, [], ["split"]),
         ({"eval_episodes": 3, "eval_split": "validation"}, [], ["split", "validation"]),
-        ({"report_to": ["tensorbord"]}, [], ["tensorbord"]),
+        ({"report_to": ["tensorbord"]}, [], ["tensorbord", "did you mean 'tensorboard'?"]),
         ({"lora_target_modules": ["no_such_layer"]}, [], ["no_such_layer"]),
         ({}, ["--max_steps"], ["--max_steps needs a value"]),
         ({}, ["--resume_from_checkpoint", "true"], ["needs output_dir"]),
@@ -119,6 +119,13 @@ def test_parts_of_the_wrong_kind(train, monkeypatch, overrides, words):
     line = train({}, *overrides)
     for word in words:
         assert word in line
+
+
+def test_a_tracker_that_is_not_installed(train, monkeypatch):
+    """Accelerate would leave it out: the run would be told to nobody."""
+    monkeypatch.setattr("agentgym.trackers.get_available_trackers", list)
+    line = train({"report_to": ["tensorboard"]})
+    assert line == "report_to: tensorboard is not installed: pip install 'agentgym[tensorboard]'"
 
 
 def test_configuration_files(tmp_path):
