@@ -149,7 +149,9 @@ class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]
         self._unheard[seat] = []
         self._cumulative_rewards[seat] = 0.0
         self._parts[seat] = {}
-        played = self._act(seat, action)
+        played: object = self._act(seat, action)
+        if not isinstance(played, Played):
+            raise TypeError(f"{type(self).__name__}._act must return a Played, not {played!r:.80}")
         self.turns[seat] += 1
         self._valid[seat] = played.is_action_valid
         self._hand_out(played)

@@ -21,6 +21,10 @@ Split: TypeAlias = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
+_N_PLAYED = 4
+"""Values that `TextEnv._act` returns."""
+
+
 class NotInstalledError(ValueError):
     """An environment cannot be made for want of a package or a program; the message says which, and how to get it."""
 
@@ -143,7 +147,13 @@ class TextEnv(Snapshots, gymnasium.Env[str, str]):
         """Play one turn. Raises `ResetNeeded` before the first `reset` and after the episode's end."""
         if self._over:
             raise ResetNeeded("the episode has not begun or is over: call reset() before step()")
-        self._observation, reward, terminated, valid = self._act(action)
+        played: Any = self._act(action)
+        if not isinstance(played, tuple) or len(played) != _N_PLAYED:
+            raise TypeError(
+                f"{type(self).__name__}._act must return (observation, reward, terminated, whether the action was "
+                f"valid), not {played!r:.80}"
+            )
+        self._observation, reward, terminated, valid = played
         self.turn += 1
         truncated = not terminated and self._is_cut_off()
         self._over = terminated or truncated

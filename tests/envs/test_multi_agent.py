@@ -292,3 +292,11 @@ def test_the_partner_of_a_seed_is_the_same_whatever_was_played_before() -> None:
 def test_seats_and_partners_must_fit(seat: str, partners: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="the seats are buyer, seller"):
         OneSeat(Haggle, seat=seat, partners=partners)
+
+
+def test_an_act_that_is_none_is_told_what_it_must_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = Pennies(max_turns=3)
+    env.reset(seed=0)
+    monkeypatch.setattr(env, "_act", lambda seat, action: ("seen", 0.0, False, True))
+    with pytest.raises(TypeError, match=r"Pennies\._act must return a Played, not \('seen'"):
+        env.step("h")

@@ -134,6 +134,18 @@ def test_truncated_at_max_turns_and_counted_anew() -> None:
         assert [env.step("no")[3] for _ in range(3)] == [False, False, True]
 
 
+@pytest.mark.parametrize("played", [("seen", 0.0, False), ("seen", 0.0, False, True, {}), None, "seen"])
+def test_an_act_that_is_none_is_told_what_it_must_return(monkeypatch: pytest.MonkeyPatch, played: object) -> None:
+    env = Guess(max_turns=3)
+    env.reset(seed=0)
+    monkeypatch.setattr(env, "_act", lambda action: played)
+    with pytest.raises(
+        TypeError, match=r"Guess\._act must return \(observation, reward, terminated, .*\), not "
+    ) as error:
+        env.step("1")
+    assert "\n" not in str(error.value)
+
+
 def test_step_needs_a_running_episode() -> None:
     env = Guess(max_turns=1)
     with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
