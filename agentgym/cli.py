@@ -271,6 +271,7 @@ def credit(
     """
     from agentgym.credit_command import compare_file, credit_file, recorded_credit
     from agentgym.overrides import parse_overrides
+    from agentgym.trainers.credit import schemes
 
     names, params = _split_words(words)
     with _clear_errors():
@@ -278,6 +279,10 @@ def credit(
             typer.echo(json.dumps(recorded_credit(Path(names[0]), step)))
             return
         if len(names) < 2 or (len(names) > 2 and not compare):
+            if len(names) == 1 and not Path(names[0]).exists() and names[0] not in {each.name for each in schemes()}:
+                raise ValueError(
+                    f"there is no run {names[0]}: expected agentgym credit RUN, or agentgym credit SCHEME FILE"
+                )
             several = "agentgym credit --compare SCHEME SCHEME ... FILE [--param value ...]"
             raise ValueError(f"expected agentgym credit SCHEME FILE [--param value ...], or {several}")
         *chosen, file = names

@@ -23,6 +23,17 @@ class RecordedStep:
     """Of each trajectory that was played, whether it is not in the table."""
 
 
+def places_of(batch: TurnBatch, path: Path, n_played: int) -> list[int]:
+    """Where in its file of trajectories, which is `path` and holds `n_played`, each of a table's trajectories is.
+
+    Raises `ValueError` in one line where the file has lost some of them.
+    """
+    places: list[int] = batch.columns["place_N"].tolist()
+    if places and max(places) >= n_played:
+        raise ValueError(f"{path} holds {n_played} trajectories, and {credit_beside(path)} is of {max(places) + 1}")
+    return places
+
+
 def read_step(run_dir: Path, step: int | None) -> RecordedStep:
     """A step of a run, counted from 1 as in its metrics; the last one that was kept unless given.
 
@@ -43,7 +54,7 @@ def read_step(run_dir: Path, step: int | None) -> RecordedStep:
         if not credit_beside(path).is_file():
             raise ValueError(f"{run_dir}: there is no {credit_beside(path)}: an earlier agentgym wrote this run")
         played, batch = list(read_trajectories(path)), TurnBatch.load(credit_beside(path))
-        places = batch.columns["place_N"].tolist()
+        places = places_of(batch, path, len(played))
         observations = [turn.observation for place in places for turn in played[place].turns]
         batches.append(replace(batch, observation_T=observations))
         taken = set(places)

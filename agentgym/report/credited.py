@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agentgym.agents.run_files import credit_beside
 from agentgym.agents.trajectory import Trajectory
+from agentgym.recorded import places_of
 from agentgym.report.run_data import TrajectoryFiles
 from agentgym.trainers.batch import TurnBatch
 
@@ -59,7 +60,7 @@ def _credited(played: Sequence[Trajectory], path: Path) -> list[Credited]:
         if name.startswith(_PART) and name.endswith(_SUFFIX)
     }
     credited = [Credited(trajectory) for trajectory in played]
-    for i, place in enumerate(batch.columns["place_N"].tolist()):
+    for i, place in enumerate(places_of(batch, path, len(played))):
         own = {name: values[i] for name, values in parts.items()}
         credited[place] = Credited(played[place], advantages[i], own)
     return credited

@@ -316,6 +316,14 @@ def test_a_run_gives_its_own_credit_and_any_schemes_with_the_signals_that_it_com
     assert shown.exit_code == 0, shown.output
     gone = CliRunner().invoke(app, ["credit", str(tmp_path), "--step", "9"])
     assert gone.exit_code == 2 and "step 9 was not kept; there is 1 to 2" in gone.stderr
+    played = tmp_path / "trajectories" / "step-000001.process-0.jsonl.gz"
+    played.write_bytes(b"")
+    assert refused(tmp_path).startswith(f"{played} holds 0 trajectories, and ")
+
+
+def test_a_run_that_is_not_there(tmp_path):
+    assert refused(tmp_path / "nope", "--step", 1).startswith(f"there is no run {tmp_path / 'nope'}: expected")
+    assert refused("grpo").startswith("expected agentgym credit SCHEME FILE")
 
 
 def test_every_nth_step_is_kept(cloned_model, tmp_path):

@@ -271,6 +271,15 @@ def test_a_run_without_its_credit_is_shown_without(tmp_path: Path) -> None:
     assert "No advantages for step 1. There is no credit/step-000000.process-0.npz: an earlier agentgym wrote" in text
 
 
+def test_a_file_that_has_lost_trajectories_is_named(tmp_path: Path) -> None:
+    group = [episode("0/0", "u", success=True), episode("0/0", "d", success=False)]
+    make_run(tmp_path, metrics=[step_metrics(1)], trajectories={"step-000000.process-0": group})
+    (played,) = (tmp_path / "trajectories").iterdir()
+    played.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(played))} holds 0 trajectories, and .*npz is of 2$"):
+        report(tmp_path)
+
+
 def test_health_warns_of_reencoded_tokens_and_numbers_that_are_not_finite(tmp_path: Path) -> None:
     bad = step_metrics(2, loss=float("nan"), grad_norm=float("inf"), **{"tokens/retokenized": 3})
     html = report(make_run(tmp_path / "run", metrics=[step_metrics(1), bad]))
