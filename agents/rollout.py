@@ -237,9 +237,10 @@ def _check_peers(group: str, peers: Sequence[Trajectory]) -> None:
     if len(tasks) > 1:
         raise GroupError(f"group {group!r} mixes the tasks {', '.join(sorted(tasks))}")
     # Among several seats one that is not the first to act begins after what the others did.
-    first_states = {peer.turns[0].state_key for peer in peers if peer.turns and not peer.seat}
-    if len(first_states) > 1:
-        raise GroupError(
-            f"group {group!r} (task {tasks.pop()}) starts in {len(first_states)} different states: "
-            "reset(seed) of this environment does not give one first state (run check_text_env)"
-        )
+    first_turns = [peer.turns[0] for peer in peers if peer.turns and not peer.seat]
+    for what in ("state_key", "observation"):
+        if (number := len({getattr(turn, what) for turn in first_turns})) > 1:
+            raise GroupError(
+                f"group {group!r} (task {tasks.pop()}) starts in {number} different states, by their {what}: "
+                "reset(seed) of this environment does not give one first state (run check_text_env)"
+            )

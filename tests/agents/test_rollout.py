@@ -416,8 +416,8 @@ def test_context_overflow_at_the_first_turn(small: LoadedModel) -> None:
 # Groups ---------------------------------------------------------------------------------------------------
 
 
-def member(group: str = "g", task: str = "t", state: str = "s", **fields: Any) -> Trajectory:
-    return Trajectory("e", 0, group, task, "", turns=[Turn("o", state, "a")], **fields)
+def member(group: str = "g", task: str = "t", state: str = "s", seen: str = "o", **fields: Any) -> Trajectory:
+    return Trajectory("e", 0, group, task, "", turns=[Turn(seen, state, "a")], **fields)
 
 
 FAILED = Trajectory("e", 0, "g", "", "", stop_reason=StopReason.ENV_ERROR)
@@ -429,6 +429,7 @@ FAILED = Trajectory("e", 0, "g", "", "", stop_reason=StopReason.ENV_ERROR)
         [],
         [member(), member(), member("h", "u", "v"), member("h", "u", "v")],
         [member(), FAILED],
+        [member(seat="a", episode="0"), member(seat="a", episode="1"), member(seat="b", seen="z", episode="0")],
         [FAILED, FAILED],
         [member(), Trajectory("e", 0, "g", "t", "", stop_reason=StopReason.CONTEXT_OVERFLOW)],
     ],
@@ -444,7 +445,8 @@ def test_whole_groups(members: list[Trajectory]) -> None:
         ([member(), member(), member()], "group 'g' has 3 episodes, not 2"),
         ([member(), member("h")], "group 'g' has 1 episodes, not 2"),
         ([member(), member(task="u")], "group 'g' mixes the tasks t, u"),
-        ([member(), member(state="z")], r"group 'g' \(task t\) starts in 2 different states"),
+        ([member(), member(state="z")], r"group 'g' \(task t\) starts in 2 different states, by their state_key"),
+        ([member(), member(seen="z")], r"group 'g' \(task t\) starts in 2 different states, by their observation"),
         ([member(), FAILED, FAILED], "group 'g' has 3 episodes"),
     ],
 )
