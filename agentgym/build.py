@@ -16,9 +16,9 @@ from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
-from agentgym.agents.run_files import list_trajectories
-from agentgym.agents.trajectory import Trajectory, read_trajectories
+from agentgym.agents.trajectory import Trajectory
 from agentgym.config import RunConfig
+from agentgym.demonstration_files import EXPERT, read_demonstrations
 from agentgym.envs import TextEnv, make
 from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
@@ -142,7 +142,7 @@ def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processe
     Raises `ValueError` in one line for an environment without an expert, and for files without a demonstration.
     """
     share = Share.of(config.groups_per_step, config.group_size, processes)
-    if config.demonstrations == "expert":
+    if config.demonstrations == EXPERT:
         if not told.has_expert:
             raise ValueError(f"{told.env_id} has no expert: name a trajectory file or a run as demonstrations")
         demonstrator = Demonstrator(ExpertAgent(config.demonstration_noise), agent)
@@ -153,29 +153,10 @@ def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processe
     else:
         if config.show_admissible_actions:
             raise ValueError("demonstrations: files do not tell admissible actions; set show_admissible_actions false")
-        played = read_demonstrations(Path(config.demonstrations).expanduser(), config.env_id)
+        played = read_demonstrations(config.demonstrations, config.env_id)
         written = [rewritten(trajectory, agent, told.instructions) for trajectory in played]
         episodes = RecordedEpisodes(written, share, config.seed)
     return Demonstrations(episodes, processes, workers=config.demonstration_workers, max_steps=config.max_steps)
-
-
-def read_demonstrations(path: Path, env_id: str) -> list[Trajectory]:
-    """The successes of a run; of a file all trajectories.
-
-    Raises `ValueError` in one line where there are none, and for those of another environment.
-    """
-    if path.is_dir():
-        files = [file for of_step in list_trajectories(path).values() for file in of_step]
-        found = [trajectory for file in files for trajectory in read_trajectories(file) if trajectory.success]
-    elif path.is_file():
-        found = [trajectory for trajectory in read_trajectories(path) if trajectory.counts]
-    else:
-        raise ValueError(f'demonstrations: {path} is no file and no directory; there is also "expert"')
-    if not found:
-        raise ValueError(f"demonstrations: there is no {'success' if path.is_dir() else 'trajectory'} in {path}")
-    if foreign := {trajectory.env_id for trajectory in found} - {env_id}:
-        raise ValueError(f"demonstrations: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
-    return found
 
 
 def told_by(config: RunConfig) -> Told:

@@ -27,6 +27,7 @@ from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer, told_by
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.config_help import describe_config
+from agentgym.demonstration_files import pinned
 from agentgym.overrides import ConfigError
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
@@ -119,7 +120,8 @@ class TrainingRun:
         PartialState(cpu=on_cpu)
         self.directory, checkpoint = _as_main_process(partial(RunDirectory.prepare, config, name))
         model = _as_main_process(partial(pinned_model, config.model, checkpoint))  # all processes load the same
-        self.config = config = config.model_copy(update={"model": model})
+        demonstrations = _as_main_process(partial(pinned, config.demonstrations))
+        self.config = config = config.model_copy(update={"model": model, "demonstrations": demonstrations})
         check_trackers(config.report_to)
         self.accelerator = Accelerator(cpu=on_cpu, log_with=config.report_to or None, project_dir=self.directory.path)
         self.is_main = self.accelerator.is_main_process

@@ -106,6 +106,17 @@ def test_successes_of_a_run_and_trajectories_of_a_file_are_cloned(cloned_model, 
     assert all(step["success_rate"] == 1 for step in steps)
 
 
+def test_demonstrations_stay_what_they_were(cloned_model, tmp_path, capsys):
+    played = run(tmp_path, "played", cloned_model, **CORRIDOR, max_steps=2)
+    settings = CLONING | CORRIDOR | {"demonstrations": str(played), "max_steps": 2, "save_steps": 1}
+    cloned = run(tmp_path, "cloned", cloned_model, **settings)
+    again = [str(cloned / "config.yaml"), "--resume_from_checkpoint", str(cloned / "checkpoints" / "step-000001")]
+    assert main(again) == 0
+    trajectory_path(played, 1, 0).unlink()  # as if the run had gone back and on
+    assert main(again) == 2
+    assert f"demonstrations: {played} has changed since the run began" in capsys.readouterr().err
+
+
 def test_demonstrations_of_another_world_are_refused(cloned_model, tmp_path):
     played = run(tmp_path, "played", cloned_model, **CORRIDOR, max_steps=1)
     settings = CLONING | {"env_id": "agentgym/Sokoban-v0", "env_kwargs": {}, "demonstrations": str(played)}

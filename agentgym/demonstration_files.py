@@ -1,0 +1,54 @@
+"""Where cloning's demonstrations lie, and that they stay what they were: an absolute path with a hash."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from agentgym.agents.run_files import list_trajectories
+from agentgym.agents.trajectory import Trajectory, read_trajectories
+
+EXPERT = "expert"
+_MARK = "#sha256:"
+
+
+def pinned(source: str) -> str:
+    """`source` with the hash of what it holds, as a run keeps it; "expert" as it is.
+
+    Raises `ValueError` in one line where there is none, or another than the hash that `source` already has.
+    """
+    if source == EXPERT:
+        return source
+    path, _, known = source.partition(_MARK)
+    place = Path(path).expanduser().absolute()
+    digest = sha256()
+    for file in _files(place):
+        digest.update(file.read_bytes())
+    found = digest.hexdigest()[:16]
+    if known and known != found:
+        raise ValueError(f"demonstrations: {place} has changed since the run began: clone it anew in another run")
+    return f"{place}{_MARK}{found}"
+
+
+def read_demonstrations(source: str, env_id: str) -> list[Trajectory]:
+    """The successes of a run; of a file all trajectories.
+
+    Raises `ValueError` in one line where there are none, and for those of another environment.
+    """
+    path = Path(source.partition(_MARK)[0]).expanduser()
+    is_run = path.is_dir()
+    everything = (trajectory for file in _files(path) for trajectory in read_trajectories(file))
+    found = [trajectory for trajectory in everything if (trajectory.success if is_run else trajectory.counts)]
+    if not found:
+        raise ValueError(f"demonstrations: there is no {'success' if is_run else 'trajectory'} in {path}")
+    if foreign := {trajectory.env_id for trajectory in found} - {env_id}:
+        raise ValueError(f"demonstrations: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [file for of_step in list_trajectories(path).values() for file in of_step]
+    if not path.is_file():
+        raise ValueError(f'demonstrations: {path} is no file and no directory; there is also "{EXPERT}"')
+    return [path]
