@@ -157,7 +157,11 @@ def _checkpoint_to_resume(config: RunConfig) -> Path:
         raise ConfigError("resume_from_checkpoint: true needs output_dir, the run to go on with")
     checkpoints = list_checkpoints(Path(config.output_dir))
     if not checkpoints:
-        raise ConfigError(f"resume_from_checkpoint: {config.output_dir} has no checkpoint")
+        begin_again = "; begin it again with --overwrite_output_dir true in place of --resume_from_checkpoint"
+        is_run = RunDirectory(Path(config.output_dir)).is_run()
+        raise ConfigError(
+            f"resume_from_checkpoint: {config.output_dir} has no checkpoint{begin_again if is_run else ''}"
+        )
     return checkpoints[-1]
 
 

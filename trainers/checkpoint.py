@@ -166,9 +166,14 @@ def _check_same(checkpoint: Path, saved: Mapping[str, Any], wanted: Mapping[str,
         if isinstance(there, dict) and isinstance(here, dict):
             _check_same(checkpoint, there, here, f"{name}.")
         elif there != here and not (name == "model" and there and here and Path(there).resolve() == Path(here)):
+            way_out = "resume with the same configuration"
+            if name == "max_steps":  # which is free where the learning rate does not depend on the end
+                way_out += (
+                    f", or begin a run that trains on from it (--model {checkpoint} and another --output_dir); a run "
+                    "whose lr_scheduler_type is constant from the start can be made longer"
+                )
             raise CheckpointError(
-                f"{checkpoint} is of another run: {name} was {there!r} there and is {here!r} here; "
-                "resume with the same configuration"
+                f"{checkpoint} is of another run: {name} was {there!r} there and is {here!r} here; {way_out}"
             )
 
 

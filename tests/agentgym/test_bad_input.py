@@ -184,6 +184,24 @@ def test_resume_from_an_incomplete_checkpoint(train, finished, tmp_path, missing
     assert "step-000001" in line and missing in line
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint(train, finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(run / "checkpoints")
+    line = train({}, "--output_dir", run, "--resume_from_checkpoint", "true")
+    assert "has no checkpoint; begin it again with --overwrite_output_dir true" in line
+
+
+def test_a_finished_run_whose_rate_depends_on_the_end_cannot_be_made_longer(train, finished, tmp_path):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    checkpoint = run / "checkpoints" / "step-000001"
+    facts = json.loads((checkpoint / "trainer_state.json").read_text())
+    facts["fingerprint"] |= {"lr_scheduler_type": "linear", "max_steps": 1}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(facts))
+    line = train({"max_steps": 3, "lr_scheduler_type": "linear"}, "--resume_from_checkpoint", checkpoint)
+    assert "max_steps was 1 there and is 3 here; " in line
+    assert f"--model {checkpoint} and another --output_dir" in line and "constant from the start" in line
+
+
 def test_resume_from_a_foreign_checkpoint(train, finished):
     before = files(finished)
     checkpoint = finished / "checkpoints" / "step-000001"
