@@ -239,7 +239,6 @@ def _as_main_process(decide: Callable[[], T]) -> T:
 def quieten_libraries() -> None:
     """Leave standard error to our own messages and progress bars."""
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # without a network it warns at every retry
 
 

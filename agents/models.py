@@ -20,6 +20,7 @@ from huggingface_hub import get_session
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from agentgym.agents.adapters import AdapterError, check_fit, without_adapter
 from agentgym.agents.contexts import ChatPieces
@@ -128,8 +129,9 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
             where = f", which is no directory here and not kept from earlier: {hub.ENDPOINT} cannot be reached"
             options["local_files_only"] = True
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model, info = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
+        with _no_bar():
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            model, info = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
     except Exception as error:  # damaged files make transformers and what it uses raise nearly anything
         raise ModelError(f"cannot load the model {name!r}{where}: {_one_line(error)}") from error
     if info["missing_keys"]:  # transformers would go on with random ones
@@ -144,6 +146,18 @@ def hub_answers(seconds: float = 5) -> bool:
     except Exception:  # of whatever library it asks with, or because HF_HUB_OFFLINE is set
         return False
     return True
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """Within, no progress bar of transformers, which shows one for every model however small."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

@@ -54,6 +54,18 @@ def adapter_dir(small_dir: Path, tmp_path: Path) -> Path:
 # Loading --------------------------------------------------------------------------------------------------
 
 
+def test_loading_shows_no_bar(small_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And leaves transformers' bars as they were to whoever loads by other means."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    load_model(small_dir)
+    assert capfd.readouterr().err == ""
+    AutoModelForCausalLM.from_pretrained(small_dir)
+    assert "Loading weights" in capfd.readouterr().err
+
+
 def test_a_directory(small_dir: Path) -> None:
     loaded = load_model(small_dir)
     assert (loaded.name, loaded.context_length) == (str(small_dir), 256)
