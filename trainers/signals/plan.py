@@ -96,7 +96,7 @@ def provision(need: str) -> str:
 
 
 def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
-    kind = named("signal", name)
+    kind: type[Any] = named("signal", name)
     # `Signal` itself imports the agents; here what a subclass must have decides.
     if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs", "compute")):
         raise ValueError(
