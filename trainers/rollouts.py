@@ -17,14 +17,14 @@ from agentgym.agents.episode import EpisodeSpec
 from agentgym.agents.evaluation import NothingPlayedError
 from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
-from agentgym.agents.trajectory import Trajectory
+from agentgym.agents.trajectory import StopReason, Trajectory
 from agentgym.envs.names import named
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.tasks import Outcome, Task, Tasks
 
 Keep: TypeAlias = Callable[[Sequence[Trajectory]], bool]
-"""Whether a group, less the episodes that the environment failed, which may be all, is learned from."""
+"""Whether a group, less the episodes that the environment failed, is learned from. Not asked where none is left."""
 
 MAX_ROUNDS = 10
 """How often a step draws anew before it goes on with the groups it has."""
@@ -42,17 +42,17 @@ GROUP_FILTERS: dict[str, Keep] = {"spread": has_spread}
 
 
 def get_group_filter(name: str) -> Keep:
-    """The group filter of this name, or of one's own as "module:function", asked once about a group that is empty.
+    """The group filter of this name, or of one's own as "module:function", asked once about a group without turns.
 
     Raises `ValueError` in one line: with the nearest names, or for what cannot be asked about groups.
     """
     found: Keep = named("group filter", name, GROUP_FILTERS)
-    expected = f"the group filter {name!r} is none: a function of a sequence of trajectories, even none, is expected"
+    expected = f"the group filter {name!r} is none: a function of a sequence of trajectories is expected"
     if isinstance(found, type) or not callable(found):
         raise ValueError(expected)
     try:
-        found([])
-    except Exception as error:  # as it would end the run, at the first group that the environment fails
+        found([Trajectory("", 0, "0/0", "", "", stop_reason=StopReason.TERMINATED)] * 2)
+    except Exception as error:
         raise ValueError(f"{expected} ({type(error).__name__}: {error})") from error
     return found
 
@@ -148,7 +148,8 @@ class Rollouts:
         return groups
 
     def _keeps(self, group: Sequence[Trajectory]) -> bool:
-        return self.keep is None or self.keep([t for t in group if t.counts])
+        played = [t for t in group if t.counts]
+        return self.keep is None or (bool(played) and self.keep(played))
 
     def _learned(self, group: Sequence[Trajectory]) -> list[Trajectory]:
         """The trajectories of the seats that learn."""
