@@ -34,9 +34,9 @@ def adapter_merged(model: Any) -> Iterator[None]:
         if weight.dtype == torch.float32 and weight.data_ptr() not in shared
     ]
     copies = [weight.detach().clone() for _, weight in layers]
-    for layer, _ in layers:
-        layer.merge()
     try:
+        for layer, _ in layers:
+            layer.merge()
         yield
     finally:
         for (layer, weight), copy in zip(layers, copies, strict=True):

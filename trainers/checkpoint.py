@@ -104,7 +104,7 @@ class Checkpoints:
 
         Raises `CheckpointError` for a directory that is no checkpoint, an incomplete one, one that was written
         with another fingerprint (the message names the first difference), weights of other shapes, and states that
-        are not those of these parts and processes. Nothing is changed then.
+        are not those of these parts and processes. All of it is looked at before anything is changed.
         """
         missing = [name for name in (_ADAPTER, _STATES, _FACTS) if not (checkpoint / name).is_file()]
         if missing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,13 +91,8 @@ class RecordedEpisodes(Dataset[list[Trajectory]]):
             place = (step * self.share.groups_per_step + group) * self.share.group_size + member
             epoch, i = divmod(place, len(self.trajectories))
             order = np.random.default_rng(derived_seed(self.seed, "epoch", epoch)).permutation(len(self.trajectories))
-            chosen.append(_regrouped(self.trajectories[order[i]], f"{step}/{group}"))
+            chosen.append(replace(self.trajectories[order[i]], group=f"{step}/{group}"))
         return chosen
-
-
-def _regrouped(trajectory: Trajectory, group: str) -> Trajectory:
-    fields = {name: getattr(trajectory, name) for name in Trajectory.__slots__}
-    return Trajectory(**{**fields, "group": group})
 
 
 def _leave_signals_to_parent(worker: int) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.experience import Experience
+from agentgym.trainers.losses.regularisers import HistoryMean
 from agentgym.trainers.signals.signal import Resources, Signal
-
-HistoryMean: TypeAlias = Literal["padded", "per_turn"]
 
 
 class EntropyHistory(Signal):
