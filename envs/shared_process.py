@@ -79,7 +79,10 @@ class SharedProcess(ABC):
         """Set `process` and wait until it is ready. Raises one of `broken`, or `EngineError`."""
 
     def disconnect(self) -> None:  # noqa: B027 - optional
-        """Close what was opened to speak to the process; it may be dead already."""
+        """Forget what was opened to speak to the process; it may be dead already, or not this one's (after a fork)."""
+
+    def clean_up(self) -> None:  # noqa: B027 - optional
+        """Remove what the process has left on the disk. It is dead."""
 
     def lease(self, owner: object) -> weakref.finalize[Any, Any]:
         """Count `owner` among the users until it is collected or the returned function is called."""
@@ -139,15 +142,15 @@ class SharedProcess(ABC):
         """End the process, if there is one, and wait until it is gone."""
         with self._lock:
             process, self.process = self.process, None
+            if process is not None:
+                _kill(process)
+                process.wait()
+                for pipe in (process.stdin, process.stdout):
+                    if pipe is not None:
+                        with suppress(OSError):  # what it was sent and has not read
+                            pipe.close()
+            self.clean_up()
             self.disconnect()
-            if process is None:
-                return
-            _kill(process)
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with suppress(OSError):  # what it was sent and has not read
-                        pipe.close()
 
     def _forget(self) -> None:
         """In a forked child: the process is the parent's. It must not be kept alive from here, nor be ended."""

@@ -43,9 +43,12 @@ class TextWorldProcess(SharedProcess):
 
     def disconnect(self) -> None:
         """See `SharedProcess.disconnect`."""
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+        self._directory = None
+
+    def clean_up(self) -> None:
+        """See `SharedProcess.clean_up`."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def advance(self, session: int, source: Source, actions: Sequence[str], limit: float) -> dict[str, Any]:
         """The situation of a game after `actions`; see `worker.Session.situation`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -40,9 +41,9 @@ def keeper() -> Iterator[TextWorldEnv]:
 @pytest.fixture(scope="module")
 def games(tmp_path_factory: pytest.TempPathFactory, keeper: TextWorldEnv) -> Path:
     """A directory with a generated game: treasure.z8 and treasure.json."""
-    keeper.reset(seed=0)
+    task = keeper.reset(seed=0)[1]["task_id"].removeprefix("textworld:")
     assert worker._directory is not None
-    made = next(Path(worker._directory).glob("*.z8"))
+    made = Path(worker._directory, f"{task}.z8")  # others may lie there, of whoever uses the worker too
     folder = tmp_path_factory.mktemp("games")
     for suffix in (".z8", ".json"):
         shutil.copy(made.with_suffix(suffix), folder / f"treasure{suffix}")
@@ -172,6 +173,15 @@ def test_a_step_that_takes_too_long_and_a_worker_that_dies(keeper: TextWorldEnv)
     with pytest.raises(EngineError, match="the TextWorld process ended"):
         keeper.step("look")
     keeper.reset(seed=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_leaves_the_games_to_its_parent(keeper: TextWorldEnv) -> None:
+    expected = keeper.reset(seed=0)[0]
+    child = multiprocessing.get_context("fork").Process(target=worker.stop)
+    child.start()
+    child.join()
+    assert child.exitcode == 0 and keeper.reset(seed=0)[0] == expected
 
 
 def test_nothing_is_left_behind() -> None:
