@@ -89,6 +89,11 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
             "processes plays whole groups: it needs at least one each"
         )
+    if config.critic_warmup >= config.max_steps:
+        raise ValueError(
+            f"critic_warmup is {config.critic_warmup} of {config.max_steps} training steps (max_steps): the policy "
+            "would never learn"
+        )
     max_episode_tokens = told.max_turns * config.max_new_tokens
     if config.trainer == "cloning":
         return Objective.of_cloning(config, max_episode_tokens), []
@@ -185,7 +190,7 @@ def make_trainer(
         policy.parameters,
         processes,
         learning_rate=config.learning_rate,
-        num_steps=config.max_steps * objective.num_iterations * objective.num_minibatches,
+        num_steps=(config.max_steps - objective.starts_at) * objective.num_iterations * objective.num_minibatches,
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_steps=config.warmup_steps,
         weight_decay=config.weight_decay,

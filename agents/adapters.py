@@ -60,9 +60,9 @@ def without_adapter(model: Any) -> Any:
     return model.merge_and_unload()
 
 
-def check_fit(model: PeftModel, weights: Mapping[str, torch.Tensor]) -> None:
+def check_fit(model: PeftModel, weights: Mapping[str, torch.Tensor], adapter: str = "default") -> None:
     """Raise `AdapterError` unless the tensors of an adapter's file are those that `model` has, in name and shape."""
-    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    expected = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
     faults = [
         *(f"{name} is missing" for name in sorted(expected.keys() - weights.keys())),
         *(f"{name} is not known" for name in sorted(weights.keys() - expected.keys())),

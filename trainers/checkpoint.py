@@ -8,6 +8,7 @@ is complete: a kill at any moment leaves the one before.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -74,9 +75,11 @@ class Checkpoints:
         folder = target.parent
         unfinished = folder / f".{target.name}.{os.getpid()}"
         try:
-            if not all(parameter.isfinite().all() for parameter in self.policy.parameters):
+            held = [("adapter", self.policy.parameters), *states["shared"].items()]
+            held += [each for own in states["of_processes"] for each in own.items()]
+            if wrong := next((name for name, state in held if not _is_finite(state)), None):
                 raise CheckpointError(
-                    f"the checkpoint {target} is not written: the adapter holds NaN or infinity; {self.last_whole()}"
+                    f"the checkpoint {target} is not written: the {wrong} holds NaN or infinity; {self.last_whole()}"
                 )
             for left_by_a_kill in folder.glob(".step-*"):
                 shutil.rmtree(left_by_a_kill)
@@ -175,6 +178,17 @@ def _check_same(checkpoint: Path, saved: Mapping[str, Any], wanted: Mapping[str,
             raise CheckpointError(
                 f"{checkpoint} is of another run: {name} was {there!r} there and is {here!r} here; {way_out}"
             )
+
+
+def _is_finite(state: Any) -> bool:
+    """Whether all numbers of a state are finite."""
+    if isinstance(state, torch.Tensor):
+        return bool(state.isfinite().all())
+    if isinstance(state, Mapping):
+        return all(map(_is_finite, state.values()))
+    if isinstance(state, list | tuple):
+        return all(map(_is_finite, state))
+    return not isinstance(state, float) or math.isfinite(state)
 
 
 def _flush(directory: Path) -> None:

@@ -67,6 +67,8 @@ class TrainerConfig(BaseModel):
     """The scheme's parameters."""
     signals: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Signals of your own, "module:Class", and their parameters; those that need none are found by themselves."""
+    critic_warmup: int = Field(0, ge=0)
+    """Training steps before the policy's first, in which only critics and other signals learn."""
 
     learning_rate: float = Field(1e-5, gt=0, le=1)
     """AdamW's, after the warm-up."""

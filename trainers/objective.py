@@ -33,6 +33,8 @@ class Objective:
     """Passes over an experience."""
     num_minibatches: int
     """Optimizer steps a pass."""
+    starts_at: int
+    """The training step that first moves the policy, from 0; signals learn before."""
     max_episode_tokens: int
     """The most tokens that an episode can sample, which "constant" aggregation divides by."""
 
@@ -63,6 +65,7 @@ class Objective:
             smoothing_params=smoothing.check_parameters(config.entropy_smoothing_kwargs) if smoothing else {},
             num_iterations=config.num_iterations,
             num_minibatches=config.num_minibatches,
+            starts_at=config.critic_warmup,
             max_episode_tokens=max_episode_tokens,
         )
 

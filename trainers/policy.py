@@ -7,14 +7,16 @@ makes equally many passes, however its tokens fall, so that collective operation
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+from agentgym.agents.adapters import check_fit
 from agentgym.trainers.arrays import FloatArray, IntArray
 from agentgym.trainers.layout import Layout, TokenSequence, micro_batches
 from agentgym.trainers.processes import Processes
@@ -28,7 +30,8 @@ class Pass:
     """
 
     logits: torch.Tensor
-    """Of the distributions that the tokens were drawn from, at the temperature: (slots, vocabulary), float32."""
+    """Of the distributions that the tokens were drawn from, at the temperature: (slots, vocabulary), float32. Without
+    a slot where only hidden states were asked for."""
     hidden: torch.Tensor
     """What the output head was given: (slots, hidden size)."""
     index_K: IntArray
@@ -103,38 +106,85 @@ class Policy:
             (newer_name or model.gradient_checkpointing_enable)()
             model.enable_input_require_grads()
 
+    def add_adapter(self, name: str, *, seed: int, **changed: Any) -> list[torch.nn.Parameter]:
+        """Give the frozen model one more LoRA adapter, drawn from `seed` and zero at first; return its parameters.
+
+        It adapts the modules that the policy's own does, with the same rank and so on but for what is `changed`, by
+        PEFT's names. The policy stays what it is: an adapter acts in the passes that name it alone.
+        """
+        config = replace(self.model.peft_config["default"], **changed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model.add_adapter(name, config)
+        self.model.set_adapter("default")  # PEFT has made the new one trainable too
+        return [p for key, p in self.model.named_parameters() if f".{name}." in key]
+
+    def adapter_state(self, name: str) -> dict[str, torch.Tensor]:
+        """The weights of an adapter, copied to the CPU."""
+        state = get_peft_model_state_dict(self.model, adapter_name=name, save_embedding_layers=False)
+        return {key: weight.detach().cpu().clone() for key, weight in state.items()}
+
+    def load_adapter_state(self, name: str, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over the weights that `adapter_state` gave. Raises `AdapterError` for others, before any is changed."""
+        check_fit(self.model, state, adapter=name)
+        set_peft_model_state_dict(self.model, dict(state), adapter_name=name)
+
+    @contextmanager
+    def _acting(self, adapter: str | None) -> Iterator[None]:
+        """Within, the model acts with this adapter; with None as it was before training."""
+        if adapter is None:
+            with self.model.disable_adapter():
+                yield
+            return
+        if adapter == "default":
+            yield
+            return
+        self.model.set_adapter(adapter)
+        try:
+            yield
+        finally:
+            self.model.set_adapter("default")
+
     def read(
-        self, layout: Layout, readings: Mapping[str, Reading], *, adapter: str | None = "default"
+        self,
+        layout: Layout,
+        readings: Mapping[str, Reading],
+        *,
+        adapter: str | None = "default",
+        with_logits: bool = True,
     ) -> dict[str, FloatArray]:
         """Each reading of every token of `layout`, without gradient or dropout: shapes (K,) or (K, …), float64.
 
-        `adapter=None` reads the reference policy, the model without its adapter.
+        `adapter=None` reads the reference policy, the model without its adapter; a name, one that `add_adapter` gave.
+        `with_logits=False` spares the output head where readings look at hidden states alone.
         """
-        if adapter not in (None, "default"):
-            raise ValueError(f"adapter must be None or 'default', not {adapter!r}")
         found: dict[str, FloatArray] = {}
         was_training = self.model.training
         self.model.eval()
-        with torch.no_grad(), self.model.disable_adapter() if adapter is None else nullcontext():
-            for each in self._passes(layout):
+        with torch.no_grad(), self._acting(adapter):
+            for each in self._passes(layout, with_logits):
                 for name, reading in readings.items():
                     values = reading(each).double().cpu().numpy()
                     found.setdefault(name, np.zeros((len(layout.token_K), *values.shape[1:])))[each.index_K] = values
         self.model.train(was_training)
         return found or {name: np.zeros(0) for name in readings}
 
-    def passes(self, layout: Layout) -> Iterator[Pass]:
-        """The passes over all tokens of `layout`, with gradient and LoRA's dropout."""
-        self.model.train()
-        yield from self._passes(layout)
+    def passes(self, layout: Layout, *, adapter: str = "default", with_logits: bool = True) -> Iterator[Pass]:
+        """The passes over all tokens of `layout`, with gradient for this adapter and with LoRA's dropout.
 
-    def _passes(self, layout: Layout) -> Iterator[Pass]:
+        `with_logits` as for `read`. Differentiate each pass before the next.
+        """
+        self.model.train()
+        with self._acting(adapter):
+            yield from self._passes(layout, with_logits)
+
+    def _passes(self, layout: Layout, with_logits: bool) -> Iterator[Pass]:
         """As many passes as the process with the most needs. Those that others need have no token."""
         chosen = micro_batches(layout.sequences, self.max_tokens)
         for i in range(max(self.processes.gather(len(chosen)))):
-            yield self._run(layout, chosen[i]) if i < len(chosen) else self._run(_NOTHING, [0])
+            yield self._run(*((layout, chosen[i]) if i < len(chosen) else (_NOTHING, [0])), with_logits)
 
-    def _run(self, layout: Layout, chosen: Sequence[int]) -> Pass:
+    def _run(self, layout: Layout, chosen: Sequence[int], with_logits: bool) -> Pass:
         """The pass over the sequences with these numbers."""
         device = next(self.model.parameters()).device
         sequences = [layout.sequences[i] for i in chosen]
@@ -143,7 +193,7 @@ class Policy:
         index_K = np.flatnonzero(start[layout.sequence_K] >= 0)
         of_K = layout.sequence_K[index_K]
         slot_K = start[of_K] + layout.slot_K[index_K] - layout.slot_offsets[of_K]
-        logits, states = self._sampled_logits(sequences, device)
+        logits, states = self._sampled_logits(sequences, device, with_logits)
         return Pass(
             logits,
             states,
@@ -153,7 +203,7 @@ class Policy:
         )
 
     def _sampled_logits(
-        self, sequences: Sequence[TokenSequence], device: torch.device
+        self, sequences: Sequence[TokenSequence], device: torch.device, with_logits: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The logits that the sampled tokens were drawn from, and the hidden states that these come from.
 
@@ -165,7 +215,7 @@ class Policy:
         for row, sequence in enumerate(sequences):
             input_ids[row, : len(sequence.context)] = sequence.context
             predicts_sampled[row, np.array(sequence.sampled, np.int64) - 1] = True
-        with _head_only_at(self.model, torch.from_numpy(predicts_sampled).to(device)) as states:
+        with _head_only_at(self.model, torch.from_numpy(predicts_sampled).to(device), with_logits) as states:
             output = self.model(input_ids=torch.from_numpy(input_ids).to(device), use_cache=False)
         return output.logits[0].float() / self.temperature, states[0]
 
@@ -175,8 +225,10 @@ _NOTHING = Layout([TokenSequence((0, 0), (1,))], np.zeros(0, np.int64), np.zeros
 
 
 @contextmanager
-def _head_only_at(model: Any, keep: torch.Tensor) -> Iterator[list[torch.Tensor]]:
-    """Within, the output head sees only the positions where `keep` (batch, length) is true; yields what it is given.
+def _head_only_at(model: Any, keep: torch.Tensor, with_logits: bool) -> Iterator[list[torch.Tensor]]:
+    """Within, the output head sees only the positions where `keep` (batch, length) is true; yields their states.
+
+    Without logits it sees none of them.
 
     Observations are most of a trajectory, and a vocabulary is large: their logits, never needed, would be
     most of the memory. Selecting before the head, not after, keeps whatever the model does around it
@@ -186,7 +238,7 @@ def _head_only_at(model: Any, keep: torch.Tensor) -> Iterator[list[torch.Tensor]
 
     def select(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         states.append(inputs[0][keep])
-        return (states[-1].unsqueeze(0), *inputs[1:])
+        return (states[-1].unsqueeze(0)[:, : None if with_logits else 0], *inputs[1:])
 
     hook = model.get_output_embeddings().register_forward_pre_hook(select)
     try:

@@ -97,7 +97,8 @@ class Trainer:
             self.records.write(experience, collected.played)
             learning_rate = self.learner.learning_rate
             with clock.phase("update"):
-                facts |= self._update(experience, on_progress)
+                if self.step >= self.objective.starts_at:
+                    facts |= self._update(experience, on_progress)
             self.step += 1
             everyone = self.processes.gather(episode_rows(collected.played))
             yield {

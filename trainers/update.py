@@ -8,7 +8,6 @@ elsewhere, it is told as constants (`with_constants`) before the first gradient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,10 +22,10 @@ from agentgym.trainers.losses import PolicyTokens, kl_to_reference, token_weight
 from agentgym.trainers.losses.ratios import anchored
 from agentgym.trainers.losses.regularisers import EntropyTokens
 from agentgym.trainers.metrics import Sums, of_update
+from agentgym.trainers.minibatches import deal
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Pass, Policy, entropy
-from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 
 
@@ -45,7 +44,10 @@ def update(
     """
     torch.manual_seed(derived_seed(seed, experience.step, "dropout", policy.processes.index))
     sums = Sums()
-    minibatches = list(deal(experience, objective, policy.processes, seed))
+    if not objective.is_one_step and "logprob_K" in experience.batch.columns:  # ratios are taken to who has acted
+        experience = experience.with_columns({"old_logprob_K": experience.batch.signal("logprob_K")})
+    rounds = objective.num_iterations, objective.num_minibatches
+    minibatches = list(deal(experience, policy.processes, *rounds, purpose=(seed, experience.step, "minibatches")))
     for number, minibatch in enumerate(minibatches):
         part = Sums()
         losses = minibatch_losses(
@@ -62,26 +64,6 @@ def update(
         sums["optimizer_steps"] += 1
         on_progress("update", number + 1, len(minibatches))
     return of_update(policy.processes.gather(sums), with_kl=objective.beta > 0)
-
-
-def deal(experience: Experience, objective: Objective, processes: Processes, seed: int) -> Iterator[Experience]:
-    """This process's share of each optimizer step: whole groups, dealt out alike in every process."""
-    labels = [trajectory.group for trajectory in experience.trajectories]
-    everywhere = sorted({label for own in processes.gather(labels) for label in own}, key=_natural)
-    number = {label: i for i, label in enumerate(everywhere)}
-    group_N = np.array([number[label] for label in labels], np.int64)
-    experience = experience.with_columns({"group_number_N": group_N})
-    if not objective.is_one_step and "logprob_K" in experience.batch.columns:  # ratios are taken to who has acted
-        experience = experience.with_columns({"old_logprob_K": experience.batch.signal("logprob_K")})
-    for iteration in range(objective.num_iterations):
-        rng = np.random.default_rng(derived_seed(seed, experience.step, "minibatches", iteration))
-        for groups in np.array_split(rng.permutation(len(everywhere)), objective.num_minibatches):
-            yield experience.select(np.flatnonzero(np.isin(group_N, groups)))
-
-
-def _natural(label: str) -> list[tuple[bool, int, str]]:
-    """Sorts "3/10" after "3/9": the same order of groups on any number of processes."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", label)]
 
 
 @dataclass(frozen=True)
