@@ -101,14 +101,14 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     if config.group_filter is not None:
         get_group_filter(config.group_filter)
     scheme = get_scheme(config.credit)
-    scheme.check_parameters(config.credit_kwargs)
+    needed = scheme.needs_of(scheme.check_parameters(config.credit_kwargs))
     if scheme.requires_groups and config.group_size < 2:
         raise ValueError(
             f"group_size is {config.group_size}, but {config.credit} compares the episodes of a group: "
             "it needs at least 2"
         )
     objective = Objective.of(config, max_episode_tokens)
-    needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(scheme.needs, scheme.name)
+    needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(needed, scheme.name)
     return objective, plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
 
 

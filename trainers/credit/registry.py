@@ -115,6 +115,8 @@ class Scheme(Registered):
     """The smallest unit that gets a credit of its own."""
     needs: tuple[str, ...]
     """What the batch must have: "state_key", "observation", "tokens", "token_ids", or a name in `SIGNALS`."""
+    needs_with: Mapping[str, tuple[str, ...]]
+    """What it needs besides where a parameter is set ("termination_head") or has a value ("positions=sequence")."""
     requires_groups: bool
     """Whether it compares the trajectories of a group, and is meaningless for groups of one."""
     aliases: Aliases | None
@@ -145,6 +147,16 @@ class Scheme(Registered):
         """The parameters under their own names, checked. Raises `ValueError` in one line."""
         return super().check_parameters(self.aliases(params) if self.aliases else params)
 
+    def needs_of(self, params: Mapping[str, object]) -> tuple[str, ...]:
+        """What it needs with these parameters, checked ones, and its defaults for all others."""
+        values = {p.name: p.default for p in self.parameters.values()} | dict(params)
+        needs = list(self.needs)
+        for condition, needed in self.needs_with.items():
+            parameter, _, value = condition.partition("=")
+            if str(values[parameter]) == value if value else values[parameter]:
+                needs += needed
+        return tuple(dict.fromkeys(needs))
+
     def check_needs(self, batch: TurnBatch) -> None:
         """Raises `ValueError` naming what the scheme needs and the batch does not have."""
         for need in self.needs:
@@ -159,6 +171,7 @@ def credit(
     *,
     paper: str,
     needs: Iterable[str] = (),
+    needs_with: Mapping[str, Iterable[str]] | None = None,
     granularity: Granularity = "turn",
     requires_groups: bool = False,
     aliases: Aliases | None = None,
@@ -177,6 +190,7 @@ def credit(
             parameters=parameters,
             granularity=granularity,
             needs=tuple(needs),
+            needs_with={condition: tuple(needed) for condition, needed in (needs_with or {}).items()},
             requires_groups=requires_groups,
             aliases=aliases,
         )

@@ -23,13 +23,14 @@ TOLD_BY_FORMATS = {"role_K": "parts.*", "parts.*_T": "parts.*", "switch_T": "par
 TOLD_BY_ENVIRONMENTS = {"reward_parts.*_T": "reward_parts.*", "duration_T": "duration", "score_N": "score",
                         "answers": "answers"}  # fmt: skip
 """What some environments tell: the need → the key of `info`."""
-GIVERS = (
-    "agentgym.trainers.signals.answers:AnswerProbability",
-    "agentgym.trainers.signals.entropy_history:EntropyHistory",
-    "agentgym.trainers.signals.policy_statistics:PolicyStatistics",
-    "agentgym.trainers.signals.policy_statistics:Reference",
-)
-"""The signals that need no configuration."""
+GIVERS = {
+    "answer_probability": "agentgym.trainers.signals.answers:AnswerProbability",
+    "entropy_history": "agentgym.trainers.signals.entropy_history:EntropyHistory",
+    "policy_statistics": "agentgym.trainers.signals.policy_statistics:PolicyStatistics",
+    "reference": "agentgym.trainers.signals.policy_statistics:Reference",
+    "critic": "agentgym.trainers.signals.critic:Critic",
+}
+"""Our signals that need no configuration, by the names under which one can configure them."""
 
 
 @dataclass
@@ -47,12 +48,14 @@ def plan_signals(
 ) -> list[Planned]:
     """The signals to be made, those first that others need.
 
-    `needs`: what is needed → who needs it. `configured`: the parameters of signals by name ("module:Class").
-    `told`: the keys of the environment's `info`, and the format's parts as `parts.…`; None where nobody has looked.
-    Raises `ValueError` in one line for a need that nobody meets, naming what would.
+    `needs`: what is needed → who needs it. `configured`: the parameters of signals, by "module:Class" or by one of
+    ours. Ours give what is needed, one's own all that they can. `told`: the keys of the environment's `info`, and the
+    format's parts as `parts.…`; None where nobody has looked. Raises `ValueError` in one line for a need that nobody
+    meets, naming what would, and for a signal of ours that nobody needs.
     """
-    signals = [_planned(name, params, wants_all=True) for name, params in configured.items()]
-    givers = [*signals, *(_planned(name, {}, wants_all=False) for name in GIVERS)]
+    ours = {name: _planned(name, configured.get(name, {}), wants_all=False) for name in GIVERS}
+    signals = [_planned(name, params, wants_all=True) for name, params in configured.items() if name not in ours]
+    givers = [*signals, *ours.values()]
     order: list[Planned] = []
 
     def want(need: str, by: str, path: tuple[str, ...]) -> None:
@@ -79,12 +82,15 @@ def plan_signals(
         add(signal, ())
     for need, by in needs.items():
         want(need, by, ())
+    if idle := next((name for name in configured if name in ours and ours[name] not in order), None):
+        gives = ", ".join(ours[idle].kind.gives)
+        raise ValueError(f"signals: {idle} is configured, but nothing needs what it gives ({gives}): leave it out")
     return order
 
 
 def provision(need: str) -> str:
     """Whether training meets a need without configuration, in a word or two."""
-    given = [*TOLD_BY_ROLLOUTS, *(column for name in GIVERS for column in named("signal", name).gives)]
+    given = [*TOLD_BY_ROLLOUTS, *(column for name in GIVERS.values() for column in named("signal", name).gives)]
     for answer, known in (
         ("yes", given),
         ("in some formats", TOLD_BY_FORMATS),
@@ -96,7 +102,7 @@ def provision(need: str) -> str:
 
 
 def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
-    kind: type[Any] = named("signal", name)
+    kind: type[Any] = named("signal", GIVERS.get(name, name), GIVERS)
     # `Signal` itself imports the agents; here what a subclass must have decides.
     if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs", "compute")):
         raise ValueError(

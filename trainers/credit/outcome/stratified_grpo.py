@@ -11,7 +11,13 @@ from agentgym.trainers.parameters import NonNegative, Positive, UnitInterval
 from agentgym.trainers.segments import intersect
 
 
-@credit("stratified_grpo", paper="arXiv:2510.06214", granularity="episode", requires_groups=True)
+@credit(
+    "stratified_grpo",
+    paper="arXiv:2510.06214",
+    granularity="episode",
+    needs_with={"strata=signal": ["stratum_N"]},
+    requires_groups=True,
+)
 def stratified_grpo(
     batch: TurnBatch,
     *,

@@ -11,7 +11,13 @@ from agentgym.trainers.parameters import NonNegative, UnitInterval
 from agentgym.trainers.segments import last_entries
 
 
-@credit("ppr", paper="arXiv:2509.25598", needs=["tokens", "process_reward_T", "value_K"], granularity="token")
+@credit(
+    "ppr",
+    paper="arXiv:2509.25598",
+    needs=["tokens", "process_reward_T", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"]},
+    granularity="token",
+)
 def ppr(
     batch: TurnBatch,
     *,

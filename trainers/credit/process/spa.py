@@ -18,6 +18,7 @@ from agentgym.trainers.segments import segment_sum
     "spa",
     paper="arXiv:2505.20732",
     needs=["tokens", "progress_T", "executable_T", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"], "kl_coefficient": ["logprob_K", "reference_logprob_K"]},
     granularity="token",
 )
 def spa(

@@ -16,7 +16,14 @@ from agentgym.trainers.segments import intersect, segment_sum
 _NEEDS = ("tokens", "logprob_K", "sum_pi_squared_K")
 
 
-@credit("optimal_token_baseline", paper="arXiv:2602.07078", granularity="token", needs=_NEEDS, requires_groups=True)
+@credit(
+    "optimal_token_baseline",
+    paper="arXiv:2602.07078",
+    granularity="token",
+    needs=_NEEDS,
+    needs_with={"positions=sequence": ["position_K"]},
+    requires_groups=True,
+)
 def optimal_token_baseline(
     batch: TurnBatch,
     *,

@@ -13,7 +13,12 @@ from agentgym.trainers.parameters import UnitInterval
 TARGET_SIGNALS = ("target_v1_T", "target_v2_T", "target_q1_policy_T", "target_q2_policy_T")
 
 
-@credit("archer", paper="arXiv:2402.19446", needs=["q1_T", "q2_T", "v1_T", "v2_T"])
+@credit(
+    "archer",
+    paper="arXiv:2402.19446",
+    needs=["q1_T", "q2_T", "v1_T", "v2_T"],
+    needs_with={"critic_targets": TARGET_SIGNALS, "token_baseline": ["tokens", "value_K"]},
+)
 def archer(
     batch: TurnBatch, *, gamma: UnitInterval = 0.95, critic_targets: bool = True, token_baseline: bool = False
 ) -> Credit:

@@ -15,7 +15,13 @@ from agentgym.trainers.credit.values.ppo import end_values
 from agentgym.trainers.parameters import NonNegative, UnitInterval
 
 
-@credit("bi_level_gae", paper="arXiv:2510.16907", needs=["tokens", "value_K"], granularity="token")
+@credit(
+    "bi_level_gae",
+    paper="arXiv:2510.16907",
+    needs=["tokens", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"]},
+    granularity="token",
+)
 def bi_level_gae(
     batch: TurnBatch,
     *,

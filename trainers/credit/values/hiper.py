@@ -22,6 +22,7 @@ ROLES = frozenset({"switch", "subgoal", "action", ""})
     "hiper",
     paper="arXiv:2602.16165",
     needs=["tokens", "role_K", "switch_T", "value_low_T", "value_high_T"],
+    needs_with={"termination_head": ["value_switch_T"], "consistency_penalty": ["subgoal_T"]},
     granularity="token",
 )
 def hiper(

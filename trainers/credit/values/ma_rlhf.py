@@ -25,7 +25,13 @@ NGRAMS: dict[Variant, tuple[int, ...]] = {"official": (1, 2, 3, 5, 10), "paper":
 """The lengths that randomised macro actions are drawn from."""
 
 
-@credit("ma_rlhf", paper="arXiv:2410.02743", needs=["tokens", "value_K"], granularity="segment")
+@credit(
+    "ma_rlhf",
+    paper="arXiv:2410.02743",
+    needs=["tokens", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"], "termination=perplexity": ["perplexity_K"]},
+    granularity="segment",
+)
 def ma_rlhf(
     batch: TurnBatch,
     *,

@@ -13,7 +13,13 @@ from agentgym.trainers.parameters import NonNegative, UnitInterval
 from agentgym.trainers.segments import last_entries
 
 
-@credit("poad", paper="arXiv:2405.15821", needs=["tokens", "value_K"], granularity="token")
+@credit(
+    "poad",
+    paper="arXiv:2405.15821",
+    needs=["tokens", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"]},
+    granularity="token",
+)
 def poad(
     batch: TurnBatch,
     *,
@@ -54,7 +60,13 @@ def poad(
     return _token_gae(batch, np.where(is_last_K, gamma, 1.0), gae_lambda, norm_adv, end_N, invalid_action_penalty)
 
 
-@credit("ntpo", paper="arXiv:2405.15821", needs=["tokens", "value_K"], granularity="token")
+@credit(
+    "ntpo",
+    paper="arXiv:2405.15821",
+    needs=["tokens", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"]},
+    granularity="token",
+)
 def ntpo(
     batch: TurnBatch,
     *,

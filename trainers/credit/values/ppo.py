@@ -12,7 +12,13 @@ from agentgym.trainers.credit.registry import Credit, credit, require
 from agentgym.trainers.parameters import NonNegative, UnitInterval
 
 
-@credit("ppo", paper="arXiv:1707.06347", needs=["tokens", "value_K"], granularity="token")
+@credit(
+    "ppo",
+    paper="arXiv:1707.06347",
+    needs=["tokens", "value_K"],
+    needs_with={"bootstrap_truncated": ["final_value_N"]},
+    granularity="token",
+)
 def ppo(
     batch: TurnBatch,
     *,
@@ -57,7 +63,7 @@ def ppo(
     )
 
 
-@credit("turn_ppo", paper="arXiv:2512.17008", needs=["value_T"])
+@credit("turn_ppo", paper="arXiv:2512.17008", needs=["value_T"], needs_with={"bootstrap_truncated": ["final_value_N"]})
 def turn_ppo(
     batch: TurnBatch,
     *,

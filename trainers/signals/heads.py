@@ -1,0 +1,41 @@
+"""Heads that read numbers off hidden states, whatever the size of the rewards that these numbers stand for."""
+
+from __future__ import annotations
+
+import torch
+
+
+class ValueHead(torch.nn.Module):
+    """V = s·(W h + b), float32, with s the largest target seen: what is learned stays within about ±1.
+
+    As in PopArt (arXiv:1602.07714), W and b are changed with s so that every V stays what it was. W and b begin as 0:
+    who has seen nothing expects nothing.
+    """
+
+    scale: torch.Tensor
+
+    def __init__(self, hidden_size: int, n_outputs: int, device: torch.device):
+        super().__init__()
+        self.linear = torch.nn.Linear(hidden_size, n_outputs, device=device)
+        torch.nn.init.zeros_(self.linear.weight)
+        torch.nn.init.zeros_(self.linear.bias)
+        self.register_buffer("scale", torch.zeros((), device=device))
+
+    @property
+    def unit(self) -> float:
+        """s; 1 as long as nothing but 0 has been seen."""
+        return self.scale.item() or 1.0
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """V / s for hidden states of shape (…, hidden size): (…, outputs)."""
+        output: torch.Tensor = self.linear(states.float())
+        return output
+
+    @torch.no_grad()
+    def widen(self, largest: float) -> None:
+        """See a target of this size, ≥ 0."""
+        if largest > self.scale.item():
+            before = self.unit
+            self.scale.fill_(largest)
+            self.linear.weight *= before / self.unit
+            self.linear.bias *= before / self.unit
