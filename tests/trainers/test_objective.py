@@ -64,10 +64,12 @@ def test_the_loss_decides_what_the_configuration_leaves_open():
 
 
 def test_a_scheme_that_needs_what_training_lacks_is_refused_before_anything_runs(cloned_model, tmp_path, scheme):
-    name = scheme(lambda batch: Credit(advantage_T=batch.signal("value_T")), needs=["state_key", "value_T"])
+    name = scheme(lambda batch: Credit(advantage_T=batch.signal("wrong_votes_T")), needs=["state_key", "wrong_votes_T"])
     with pytest.raises(ValueError) as failure:
         make_trainer(cloned_model, tmp_path, credit=name)
-    assert str(failure.value).startswith(f"of_a_test needs 'value_T' ({SIGNALS['value_T']}), which training does not")
+    assert str(failure.value).startswith(
+        f"of_a_test needs 'wrong_votes_T' ({SIGNALS['wrong_votes_T']}), which training does not"
+    )
 
 
 def test_parts_that_the_format_does_not_read_are_refused_before_anything_runs(cloned_model, tmp_path, scheme):
@@ -116,7 +118,7 @@ def test_signals_are_computed_when_a_scheme_needs_them(cloned_model, tmp_path, s
 def test_no_signal_is_computed_that_nobody_needs(cloned_model, tmp_path):
     assert not make_trainer(cloned_model, tmp_path).signals
     (reference,) = make_trainer(cloned_model, tmp_path, beta=0.1).signals  # once, for the loss and for any scheme
-    assert reference.gives == ("reference_logprob_K",)
+    assert reference.wanted == {"reference_logprob_K"}
 
 
 SMOOTH = {

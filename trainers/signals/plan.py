@@ -27,6 +27,7 @@ GIVERS = {
     "answer_probability": "agentgym.trainers.signals.answers:AnswerProbability",
     "entropy_history": "agentgym.trainers.signals.entropy_history:EntropyHistory",
     "policy_statistics": "agentgym.trainers.signals.policy_statistics:PolicyStatistics",
+    "positions": "agentgym.trainers.signals.policy_statistics:Positions",
     "reference": "agentgym.trainers.signals.policy_statistics:Reference",
     "critic": "agentgym.trainers.signals.critic:Critic",
 }
