@@ -89,6 +89,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             f"groups_per_step is {config.groups_per_step}, but each of the {processes.count} "
             "processes plays whole groups: it needs at least one each"
         )
+    if config.format == "hiper" and config.window == 0:
+        raise ValueError("window is 0, but with format hiper the response before names the sub-goal: set window to 2")
     if config.critic_warmup >= config.max_steps:
         raise ValueError(
             f"critic_warmup is {config.critic_warmup} of {config.max_steps} training steps (max_steps): the policy "

@@ -20,7 +20,8 @@ class Parsed:
     action: str
     """For the environment; "" where there is none, which the environment answers as invalid."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """What the response says besides the action, by name: `{"switch": "KEEP", "subgoal": "find a mug"}`."""
+    """What the response says besides the action, by name: `{"switch": "KEEP", "subgoal": "find a mug"}`; "" for what it
+    lacks, so that a batch has the column also where no response says it."""
     spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Where in the response which part lies, marks included: its first character and the one after its last. Where
     two overlap the later one in this order counts."""
@@ -117,7 +118,8 @@ class Hiper:
 
     The first pair of tags of each kind counts, as in the official code's trainer. What is missing or wrong is a fault,
     and never an end: without a switch the sub-goal is kept, and a response without an action is action tokens
-    throughout, but for the parts that it does have.
+    throughout, but for the parts that it does have. Which sub-goal is the present one stands in the response before,
+    which a dialogue shows, and a window of at least one turn; the official prompt repeats it instead.
     """
 
     name: str = "hiper"
@@ -131,16 +133,15 @@ class Hiper:
     def parse(self, response: str) -> Parsed:
         """See `Format.parse`."""
         found = {part: match for part in self.reads if (match := _TAGGED[part].search(response))}
-        texts = {part: match[1].strip() for part, match in found.items()}
-        if "switch" in texts:
-            texts["switch"] = texts["switch"].upper()
-        faults = [f"no <{part}>…</{part}>" for part in self.reads if not texts.get(part)]
-        if texts.get("switch") not in (None, "", "KEEP", "SWITCH"):
+        texts = {part: found[part][1].strip() if part in found else "" for part in self.reads}
+        texts["switch"] = texts["switch"].upper()
+        faults = [f"no <{part}>…</{part}>" for part in self.reads if not texts[part]]
+        if texts["switch"] not in ("", "KEEP", "SWITCH"):
             faults.append(f"the switch is {texts['switch']!r:.40}, not KEEP or SWITCH")
         spans = {part: match.span() for part, match in found.items()}
         if "action" not in spans:
             spans = {"action": (0, len(response)), **spans}
-        return Parsed(texts.pop("action", ""), texts, spans, "; ".join(faults))
+        return Parsed(texts.pop("action"), texts, spans, "; ".join(faults))
 
     def write(self, action: str, **parts: str) -> str:
         """See `Format.write`. Parts are `switch` ("SWITCH" if not given) and `subgoal`."""

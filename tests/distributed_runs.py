@@ -59,6 +59,16 @@ RUNS: dict[str, dict[str, Any]] = {
         "demonstration_noise": 0.3,
         "demonstration_workers": 0,
     },
+    # Three heads of one critic, of which one process may have no place in a minibatch; several epochs of it.
+    "hiper": {
+        "credit": "hiper",
+        "credit_kwargs": {"consistency_penalty": 0.1},
+        "format": "hiper",
+        "window": 1,
+        "groups_per_step": 3,
+        "signals": {"critic": {"num_iterations": 2, "num_minibatches": 3, "learning_rate": 1e-2}},
+        "max_tokens_per_micro_batch": 64,
+    },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from agentgym.agents.contexts import Context
 from agentgym.build import make_agent, make_model
 from agentgym.build import make_trainer as build_trainer
 from agentgym.config import RunConfig
-from agentgym.envs import make
+from agentgym.envs import TextEnv, make
 from agentgym.trainers.cloning import clone, demonstrate
 from agentgym.trainers.tiny_model import make_tokenizer
 from agentgym.trainers.trainer import Trainer
@@ -39,7 +40,16 @@ SETTINGS: dict[str, Any] = {
 """A run of a second or two."""
 
 
-def save_cloned_model(directory: Path, *, steps: int = 100, noise: float = 0.3) -> Path:
+SMALL_LAKE = partial(make, LAKE, size=3)
+
+
+def save_cloned_model(
+    directory: Path,
+    *,
+    steps: int = 100,
+    noise: float = 0.3,
+    make_env: Callable[[], TextEnv] = SMALL_LAKE,
+) -> Path:
     """Write a small Llama that walks a frozen lake of 3 rows, badly: trained for 3 seconds on imperfect moves."""
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
@@ -57,9 +67,7 @@ def save_cloned_model(directory: Path, *, steps: int = 100, noise: float = 0.3) 
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
-    demonstrations = demonstrate(
-        partial(make, LAKE, size=3), ExpertAgent(noise), tokenizer, Context(window=0), count(), ""
-    )
+    demonstrations = demonstrate(make_env, ExpertAgent(noise), tokenizer, Context(window=0), count(), "")
     batches = iter(lambda: list(islice(demonstrations, 64)), None)
     for _ in clone(model, batches, learning_rate=1e-2, num_steps=steps, warmup_steps=5):
         pass

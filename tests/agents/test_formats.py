@@ -98,7 +98,7 @@ def test_unknown_formats() -> None:
 )
 def test_hiper(response: str, action: str, parts: dict[str, str], fault: str) -> None:
     parsed = get_format("hiper").parse(response)
-    assert (parsed.action, parsed.parts, parsed.fault) == (action, parts, fault)
+    assert (parsed.action, parsed.parts, parsed.fault) == (action, {"switch": "", "subgoal": ""} | parts, fault)
 
 
 def test_spans_have_their_marks() -> None:

@@ -76,7 +76,7 @@ def test_parts_that_the_format_does_not_read_are_refused_before_anything_runs(cl
     name = scheme(lambda batch: Credit(advantage_T=batch.reward_T), needs=["parts.subgoal_T"])
     with pytest.raises(ValueError, match=r"of_a_test needs 'parts.subgoal_T'.*responses of this format do not tell"):
         make_trainer(cloned_model, tmp_path, credit=name)
-    make_trainer(cloned_model, tmp_path, credit=name, format="hiper")
+    make_trainer(cloned_model, tmp_path, credit=name, format="hiper", window=1)
 
 
 def test_a_clip_scale_for_a_loss_that_does_not_clip_is_refused(cloned_model, tmp_path, scheme):
