@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 
 from agentgym.agents.seeds import derived_seed
@@ -43,7 +44,8 @@ def choices(experience: Experience) -> BoolArray:
     """Before the first token of each turn that begins a sub-goal: a trajectory's first, and those that switch."""
     batch = experience.batch
     begins_T = batch.flags("switch_T") | (batch.turn_index_T == 0)
-    return responses(experience) & begins_T[batch.turn_K]
+    begins_K: BoolArray = begins_T[batch.turn_K]
+    return responses(experience) & begins_K
 
 
 def actions(experience: Experience) -> BoolArray:
@@ -145,7 +147,8 @@ class Critic(Signal):
         return self.model.read(experience.layout, {"value": self._values}, with_logits=False)["value"]
 
     def _values(self, each: Pass) -> torch.Tensor:
-        return self.head.unit * self.head(hidden(each))
+        value_KO: torch.Tensor = self.head.unit * self.head(hidden(each))
+        return value_KO
 
     def _of_axis(self, name: str, value_K: FloatArray, experience: Experience) -> FloatArray:
         batch, at_K = experience.batch, PLACES[name](experience)
@@ -176,7 +179,7 @@ class Critic(Signal):
         processes, purpose = self.resources.processes, (self.resources.seed, experience.step, "critic")
         largest = max((float(np.abs(target).max(initial=0)) for target in targets.values()), default=0.0)
         self.head.widen(max(processes.gather(largest)))
-        known = {f"target.{name}": target for name, target in targets.items()}
+        known: dict[str, NDArray[Any]] = {f"target.{name}": target for name, target in targets.items()}
         known |= {f"at.{name[:-2]}_K": PLACES[name](experience) for name in targets}
         experience, sums = experience.with_columns(known), Sums()
         for number, minibatch in enumerate(deal(experience, processes, *self.rounds, purpose)):

@@ -37,5 +37,5 @@ class ValueHead(torch.nn.Module):
         if largest > self.scale.item():
             before = self.unit
             self.scale.fill_(largest)
-            self.linear.weight *= before / self.unit
-            self.linear.bias *= before / self.unit
+            self.linear.weight.mul_(before / self.unit)
+            self.linear.bias.mul_(before / self.unit)
