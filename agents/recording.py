@@ -105,6 +105,7 @@ def close(trajectory: Trajectory, stop_reason: StopReason, observation: str, inf
     score = info.get("score")
     trajectory.score = None if score is None else finite(score, "the score")
     trajectory.final_observation = observation
+    trajectory.final_state_key = info["state_key"]
 
 
 def finite(value: Any, what: str) -> float:

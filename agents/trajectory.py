@@ -89,6 +89,8 @@ class Trajectory:
     stop_reason: StopReason | None = None
     score: float | None = None
     final_observation: str = ""
+    final_state_key: str = ""
+    """`info["state_key"]` after the last action; empty in files from before it was recorded."""
     error: str | None = None
     """The technical failure behind `StopReason.ENV_ERROR`."""
     task: str = ""

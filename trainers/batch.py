@@ -40,6 +40,8 @@ class TurnBatch:
     """Whether the environment understood the turn's action."""
     state_T: IntArray | None = None
     """Numbers the anchor states: inside a group, turns with equal numbers began in equal situations."""
+    final_state_N: IntArray | None = None
+    """The anchor state that each trajectory's last action led to, in the numbers of `state_T`."""
     observation_T: list[str] | None = None
     """What the agent saw before each turn: for grouping states by similarity."""
     token_offsets_T: IntArray | None = None
@@ -64,7 +66,7 @@ class TurnBatch:
             _check_offsets("token_offsets_T", self.token_offsets_T, self.n_turns)
         if not np.array_equal(self.group_N, distinct(self.group_N.tolist())):
             raise ValueError("group_N must number the groups from 0 in the order of first appearance")
-        for name in ("valid_T", "state_T", "observation_T", "token_K", "truncated_N", *self.columns):
+        for name in ("valid_T", "state_T", "final_state_N", "observation_T", "token_K", "truncated_N", *self.columns):
             values = self.columns.get(name, getattr(self, name, None))
             if values is not None and len(values) != self.axis_length(name):
                 raise ValueError(f"{name} has {len(values)} entries, not {self.axis_length(name)}")
@@ -78,7 +80,8 @@ class TurnBatch:
     def from_trajectories(cls, trajectories: Sequence[Trajectory]) -> TurnBatch:
         """The batch of what a rollout recorded.
 
-        Anchor states are the turns' `state_key` (none unless every turn has one that is not empty), tokens
+        Anchor states are the turns' `state_key` and the trajectories' `final_state_key` (none unless every turn has
+        one that is not empty, and no final ones unless every trajectory has), tokens
         their `response_ids` (none if no turn has any). The columns are `success_N`, `logprob_K`, the sampler's,
         and what environments tell: `score_N`, `reward_parts.*_T`, `duration_T`. Raises `ValueError` for a
         trajectory that ended in a technical error: those must be excluded, and counted, before.
@@ -91,13 +94,16 @@ class TurnBatch:
                 )
         turns = [turn for trajectory in trajectories for turn in trajectory.turns]
         has_states = all(turn.state_key for turn in turns)
+        has_final_states = has_states and all(trajectory.final_state_key for trajectory in trajectories)
+        states = distinct(chain((turn.state_key for turn in turns), (t.final_state_key for t in trajectories)))
         has_tokens = not turns or any(turn.response_ids for turn in turns)
         return cls(
             group_N=distinct((trajectory.group, trajectory.seat) for trajectory in trajectories),
             turn_offsets_N=offsets_of(len(trajectory.turns) for trajectory in trajectories),
             reward_T=np.array([turn.reward for turn in turns], dtype=np.float64),
             valid_T=np.array([turn.is_action_valid for turn in turns], dtype=np.bool_),
-            state_T=distinct(turn.state_key for turn in turns) if has_states else None,
+            state_T=states[: len(turns)] if has_states else None,
+            final_state_N=states[len(turns) :] if has_final_states else None,
             observation_T=[turn.observation for turn in turns],
             token_offsets_T=offsets_of(len(turn.response_ids) for turn in turns) if has_tokens else None,
             token_K=_flat_array([turn.response_ids for turn in turns], np.int64) if has_tokens else None,
@@ -111,8 +117,8 @@ class TurnBatch:
 
         Each is `{"group": …, "turns": [{"obs": …, "reward": …, "valid": …}]}`. A turn may also have
         `"state_key"` (its anchor state; else `"obs"` is) and `"tokens"` (how many, or the list of them; in
-        all turns or in none); a trajectory `"truncated"` (false unless given). `obs`, `state_key`, `group`
-        and each token may be any JSON value.
+        all turns or in none); a trajectory `"truncated"` (false unless given), and `"final_state_key"` (the anchor
+        state after the last action; else `"final_obs"` is). All of these, `group` and each token may be any JSON value.
 
         Every other key is a signal: `"value": 0.3` in every turn is `value_T`, a list with one entry for each
         token is `value_K`, and a key of every trajectory is `…_N`. An object is a signal for each of its
@@ -134,7 +140,7 @@ class TurnBatch:
             raise ValueError("there is no batch to concatenate")
         if len({batch.token_offsets_T is None for batch in batches if batch.n_turns}) > 1:
             raise ValueError("some of the batches have tokens and some have none")
-        states = [batch.state_T for batch in batches if batch.state_T is not None]
+        states, final_states = _stack_states(batches)
         observations = [batch.observation_T for batch in batches if batch.observation_T is not None]
         token_offsets = [batch.token_offsets_T for batch in batches if batch.token_offsets_T is not None]
         tokens = [batch.token_K for batch in batches if batch.token_K is not None]
@@ -149,7 +155,8 @@ class TurnBatch:
             turn_offsets_N=_stack_offsets([batch.turn_offsets_N for batch in batches]),
             reward_T=np.concatenate([batch.reward_T for batch in batches]),
             valid_T=np.concatenate([batch.valid_T for batch in batches]),
-            state_T=_stack_ids(states) if len(states) == len(batches) else None,
+            state_T=states,
+            final_state_N=final_states,
             observation_T=list(chain(*observations)) if len(observations) == len(batches) else None,
             token_offsets_T=_stack_offsets(token_offsets) if len(token_offsets) == len(batches) else None,
             token_K=np.concatenate(tokens) if len(tokens) == len(batches) else None,
@@ -182,6 +189,7 @@ class TurnBatch:
             reward_T=self.reward_T[index_T],
             valid_T=self.valid_T[index_T],
             state_T=None if self.state_T is None else self.state_T[index_T],
+            final_state_N=None if self.final_state_N is None else self.final_state_N[index_N],
             observation_T=None if observations is None else [observations[t] for t in index_T.tolist()],
             token_offsets_T=None if tokens is None else offsets_of(np.diff(tokens)[index_T].tolist()),
             token_K=None if self.token_K is None else self.token_K[index_K],
@@ -382,6 +390,20 @@ def _stack_ids(arrays: Sequence[IntArray]) -> IntArray:
     """Concatenate numberings so that no number of one array is a number of another."""
     starts = [0, *accumulate(int(ids.max(initial=-1)) + 1 for ids in arrays)]
     return np.concatenate([ids + start for ids, start in zip(arrays, starts, strict=False)])
+
+
+def _stack_states(batches: Sequence[TurnBatch]) -> tuple[IntArray | None, IntArray | None]:
+    """`state_T` and `final_state_N` of batches, in common numbers that keep each batch's apart from the others'."""
+    states = [batch.state_T for batch in batches if batch.state_T is not None]
+    finals = [batch.final_state_N for batch in batches if batch.final_state_N is not None]
+    if len(states) < len(batches):
+        return None, None
+    if len(finals) < len(batches):
+        return _stack_ids(states), None
+    both = _stack_ids([np.concatenate(each) for each in zip(states, finals, strict=True)])
+    ends = np.cumsum([(len(state), len(final)) for state, final in zip(states, finals, strict=True)])
+    pieces = np.split(both, ends[:-1])
+    return np.concatenate(pieces[::2]), np.concatenate(pieces[1::2])
 
 
 def _stack_offsets(arrays: Sequence[IntArray]) -> IntArray:

@@ -17,7 +17,7 @@ import numpy as np
 from agentgym.trainers.arrays import IntArray
 from agentgym.trainers.json_columns import JsonColumns, Row, as_float
 
-_TRAJECTORY_KEYS = frozenset({"group", "turns", "truncated"})
+_TRAJECTORY_KEYS = frozenset({"group", "turns", "truncated", "final_obs", "final_state_key"})
 _TURN_KEYS = frozenset({"obs", "reward", "valid", "state_key", "tokens"})
 _MAX_TOKENS = 10_000_000
 """Of one turn: a number is quickly mistyped, and arrays of its length are made."""
@@ -47,19 +47,31 @@ def read_dicts(trajectories: Any) -> dict[str, Any]:
     columns = JsonColumns(None if token_offsets_T is None else np.diff(token_offsets_T))
     columns.read(turns, places, "T", _TURN_KEYS)
     columns.read(rows, trajectory_places, "N", _TRAJECTORY_KEYS)
+    final_states, gaps = _read_final_states(rows, trajectory_places, any("state_key" in turn for turn in turns))
+    state_X = distinct(chain(_keys(states, places), _keys(final_states, trajectory_places[: len(final_states)])))
     return {
         "group_N": distinct(_keys(groups, [f"{place}: group" for place in trajectory_places])),
         "turn_offsets_N": offsets_of(map(len, turns_N)),
         "reward_T": np.array(rewards, dtype=np.float64),
         "valid_T": np.array(valid, dtype=np.bool_),
         "truncated_N": np.array(truncated, dtype=np.bool_),
-        "state_T": distinct(_keys(states, places)),
+        "state_T": state_X[: len(turns)],
+        "final_state_N": None if gaps else state_X[len(turns) :],
         "observation_T": observations if all(isinstance(o, str) for o in observations) else None,
         "token_offsets_T": token_offsets_T,
         "token_K": token_K,
         "columns": columns.arrays,
-        "gaps": columns.gaps,
+        "gaps": columns.gaps | gaps,
     }
+
+
+def _read_final_states(rows: Sequence[Row], places: Sequence[str], keyed: bool) -> tuple[list[Any], dict[str, str]]:
+    """The states after the last actions, or none, and the gap that this is. `keyed`: states have keys of their own."""
+    keys = ("final_state_key",) if keyed else ("final_state_key", "final_obs")
+    told = [[row[key] for key in keys if key in row] for row in rows]
+    if [] in told:
+        return [], {"final_state_N": f"{places[told.index([])]} has no {' or '.join(map(repr, keys))}"}
+    return [values[0] for values in told], {}
 
 
 def _read_tokens(turns: Sequence[Row], places: Sequence[str]) -> tuple[IntArray | None, IntArray | None]:

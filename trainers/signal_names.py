@@ -21,6 +21,7 @@ SIGNALS: dict[str, str] = {
     "parts.*_T": "what the turn's response says besides the action, by part: categories",
     # Told by the environment
     "success_N": "whether the task was solved",
+    "final_state_N": "state after the last action, in the numbers of the turns' states",
     "seat_N": "whose trajectory it is, in games with several seats",
     "policy_step_T": "training steps that the policy that acted had finished",
     "score_N": "graded success of the episode, in [0, 1]",

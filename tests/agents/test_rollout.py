@@ -145,6 +145,7 @@ def test_what_a_turn_records() -> None:
     assert [turn.state_key for turn in trajectory.turns] == [f"{top}/{i}" for i in range(top)]
     assert [turn.reward for turn in trajectory.turns] == list(range(1, top + 1))
     assert (trajectory.final_observation, trajectory.score, trajectory.success) == (f"step {top}", 1, True)
+    assert trajectory.final_state_key == f"{top}/{top}"
     assert (trajectory.task_id, trajectory.task_type) == (f"stairs-{top}", "stairs")
     assert Trajectory.from_json(trajectory.to_json()) == trajectory  # NumPy's numbers have become Python's
     (invalid,) = play(Always("fly"), Stairs, specs(1))

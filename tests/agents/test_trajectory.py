@@ -60,6 +60,7 @@ trajectories = st.builds(
     stop_reason=st.none() | st.sampled_from(StopReason),
     score=st.none() | st.floats(),
     final_observation=any_text,
+    final_state_key=any_text,
     error=st.none() | any_text,
     episode=any_text,
     seat=any_text,

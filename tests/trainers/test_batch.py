@@ -104,6 +104,28 @@ def test_states_are_state_keys_else_observations_of_any_kind():
     assert keyed.observation_T == ["a", "b"]
 
 
+def test_the_state_after_the_last_action_is_in_the_turns_numbers():
+    def lived(group: str, *keys: str) -> Trajectory:
+        turns = [Turn(f"obs {key}", key, "a", response_ids=[7]) for key in keys[:-1]]
+        return Trajectory("env", 0, group, "task", "kind", turns=turns, final_state_key=keys[-1])
+
+    one, other = [lived("g", "s", "t", "u"), lived("g", "s", "t")], [lived("h", "s", "v", "s")]
+    batch = TurnBatch.concatenate([TurnBatch.from_trajectories(one), TurnBatch.from_trajectories(other)])
+    assert batch.state_T is not None and batch.final_state_N is not None
+    s, t, s_too, s_of_h, _ = batch.state_T.tolist()
+    after_u, after_t, after_s = batch.final_state_N.tolist()
+    assert (s, t, s_of_h) == (s_too, after_t, after_s) and after_u not in batch.state_T
+    assert s != s_of_h, "states of other batches are other states"
+    assert batch.select(np.array([2, 1])).final_state_N.tolist() == [after_s, after_t]  # type: ignore[union-attr]
+    assert TurnBatch.from_trajectories([*one, lived("h", "s", "")]).final_state_N is None  # of an older file
+
+    rows = [{"group": 0, "final_obs": "b", "turns": [turn("a"), turn("b")]}]
+    assert TurnBatch.from_dicts(rows).final_state_N.tolist() == [1]  # type: ignore[union-attr]
+    keyed = [{"group": 0, "final_obs": "b", "turns": [turn("a", state_key="k")]}]
+    assert TurnBatch.from_dicts(keyed).gaps["final_state_N"] == "trajectory 0 has no 'final_state_key'"
+    assert TurnBatch.from_dicts([*rows, {"group": 0, "turns": []}]).final_state_N is None
+
+
 def test_tokens_are_numbers_or_lists():
     batch = TurnBatch.from_dicts([{"group": 0, "turns": [turn(tokens=3), turn(tokens=[5, 6]), turn(tokens=0)]}])
     assert batch.token_offsets_T is not None and batch.token_offsets_T.tolist() == [0, 3, 5, 5]

@@ -244,6 +244,7 @@ def require(batch: TurnBatch, need: str, scheme: str) -> None:
     """
     known = {
         "state_key": batch.state_T is not None,
+        "final_state_N": batch.final_state_N is not None,
         "observation": batch.observation_T is not None,
         "tokens": batch.token_offsets_T is not None,
         "token_ids": batch.token_K is not None,

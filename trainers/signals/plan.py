@@ -15,7 +15,8 @@ from agentgym.envs.names import named
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
 
-TOLD_BY_ROLLOUTS = ("state_key", "observation", "tokens", "token_ids", "logprob_K", "success_N", "policy_step_T")
+TOLD_BY_ROLLOUTS = ("state_key", "final_state_N", "observation", "tokens", "token_ids", "logprob_K", "success_N",
+                    "policy_step_T")  # fmt: skip
 """What every rollout of a language model records."""
 TOLD_BY_FORMATS = {"role_K": "parts.*", "parts.*_T": "parts.*", "switch_T": "parts.switch",
                    "subgoal_T": "parts.subgoal"}  # fmt: skip
