@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from agentgym.trainers.policy import Policy
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
 from agentgym.trainers.registry import check_parameters
+from agentgym.trainers.replay import SuccessReplay
 from agentgym.trainers.rollouts import Rollouts, get_group_filter
 from agentgym.trainers.signals.plan import Planned, plan_signals
 from agentgym.trainers.signals.signal import Resources
@@ -80,8 +82,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     """What is minimised and which signals have to work, checked before a model is loaded.
 
     Raises `ValueError` in one line for a credit scheme, a loss, a signal, a response format, a task sampler, a
-    group filter or a parameter that does not exist or is none, a scheme that needs what training does not provide,
-    groups of one for a scheme that compares siblings, and fewer groups than processes.
+    group filter, a replay or a parameter that does not exist or is none, a scheme that needs what training does not
+    provide, groups of one for a scheme that compares siblings, and fewer groups than processes.
     """
     parts = {f"parts.{part}" for part in get_format(config.format).reads}
     if config.groups_per_step < processes.count:
@@ -99,9 +101,10 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     max_episode_tokens = told.max_turns * config.max_new_tokens
     if config.trainer == "cloning":
         return Objective.of_cloning(config, max_episode_tokens), []
-    _task_sampler_parameters(config, get_task_sampler(config.task_sampler))
+    make_tasks(config)
     if config.group_filter is not None:
         get_group_filter(config.group_filter)
+    _replay_parameters(config)
     scheme = get_scheme(config.credit)
     needed = scheme.needs_of(scheme.check_parameters(config.credit_kwargs))
     if scheme.requires_groups and config.group_size < 2:
@@ -117,15 +120,36 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
 def make_tasks(config: RunConfig) -> Tasks:
     """The task sampler of a run."""
     kind = get_task_sampler(config.task_sampler)
-    return kind(config.seed, **_task_sampler_parameters(config, kind))
+    params = check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
+    return kind(config.seed, **params)
 
 
-def _task_sampler_parameters(config: RunConfig, kind: type[Tasks]) -> dict[str, Any]:
-    return check_parameters(config.task_sampler, kind.__init__, config.task_sampler_kwargs, skip=2)
+def make_replay(config: RunConfig, processes: Processes) -> SuccessReplay | None:
+    """The run's memory of successes, if it has one."""
+    params = _replay_parameters(config)
+    return SuccessReplay(config.env_id, config.seed, processes, **params) if config.success_replay else None
 
 
-def make_rollouts(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, processes: Processes) -> Rollouts:
-    """The rollouts of the agent on the run's tasks."""
+def _replay_parameters(config: RunConfig) -> dict[str, Any]:
+    if config.success_replay_kwargs and not config.success_replay:
+        raise ValueError("success_replay_kwargs are given, but success_replay is false: set it to true")
+    return check_parameters("success_replay", SuccessReplay.__init__, config.success_replay_kwargs, skip=4)
+
+
+def needs_greedy_episodes(config: RunConfig, planned: Sequence[Planned]) -> bool:
+    """Whether the scheme or a signal needs the return of a greedy episode, and no signal gives it."""
+    need, scheme = "greedy_return_N", get_scheme(config.credit)
+    needs = [
+        *scheme.needs_of(scheme.check_parameters(config.credit_kwargs)),
+        *(n for p in planned for n in p.kind.needs),
+    ]
+    return need in needs and not any(need in each.wanted for each in planned)
+
+
+def make_rollouts(
+    config: RunConfig, loaded: LoadedModel, agent: LLMAgent, processes: Processes, planned: Sequence[Planned]
+) -> Rollouts:
+    """The rollouts of the agent on the run's tasks. `planned`: the signals of the run."""
     return Rollouts(
         agent,
         agent.engine,
@@ -140,6 +164,8 @@ def make_rollouts(config: RunConfig, loaded: LoadedModel, agent: LLMAgent, proce
         None if config.group_filter is None else get_group_filter(config.group_filter),
         config.num_envs,
         config.env_workers,
+        make_replay(config, processes),
+        agent.at(0.0) if needs_greedy_episodes(config, planned) else None,
     )
 
 
@@ -203,7 +229,7 @@ def make_trainer(
     rollouts = (
         make_demonstrations(config, agent, told, processes)
         if is_cloning
-        else make_rollouts(config, loaded, agent, processes)
+        else make_rollouts(config, loaded, agent, processes, planned)
     )
     return Trainer(
         policy=policy,

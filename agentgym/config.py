@@ -86,6 +86,7 @@ OWNED = {
     "policy_loss": ("policy_loss_kwargs", "epsilon", "epsilon_high", "ratio_level", "loss_aggregation"),
     "entropy_smoothing": ("entropy_smoothing_kwargs",),
     "task_sampler": ("task_sampler_kwargs",),
+    "success_replay": ("success_replay_kwargs",),
     "env_id": ("env_kwargs", "max_turns"),
 }
 """A key → the keys that hold its value's parameters."""

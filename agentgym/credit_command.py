@@ -32,7 +32,7 @@ class TrajectoryFile:
     batch: TurnBatch
     """The trajectories that take part."""
     excluded: list[bool]
-    """Whether a trajectory of the file takes no part, because it ended in a technical error."""
+    """Whether a trajectory of the file takes no part, because it ended in a technical error or was played earlier."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _read_trajectory_file(path: Path) -> TrajectoryFile:
     trajectories = list(read_trajectories(path))
     for i, trajectory in enumerate(trajectories):
         _check_turns(trajectory, f"trajectory {i}")
-    excluded = [not trajectory.counts for trajectory in trajectories]
+    excluded = [not trajectory.counts or trajectory.replayed for trajectory in trajectories]
     kept = [trajectory for trajectory, out in zip(trajectories, excluded, strict=True) if not out]
     try:
         check_groups(kept, group_size=None)

@@ -38,7 +38,8 @@ def read_demonstrations(source: str, env_id: str) -> list[Trajectory]:
     path = Path(source.partition(_MARK)[0]).expanduser()
     is_run = path.is_dir()
     everything = (trajectory for file in _files(path) for trajectory in read_trajectories(file))
-    found = [trajectory for trajectory in everything if (trajectory.success if is_run else trajectory.counts)]
+    once = (trajectory for trajectory in everything if not trajectory.replayed)
+    found = [trajectory for trajectory in once if (trajectory.success if is_run else trajectory.counts)]
     if not found:
         raise ValueError(f"demonstrations: there is no {'success' if is_run else 'trajectory'} in {path}")
     if foreign := {trajectory.env_id for trajectory in found} - {env_id}:

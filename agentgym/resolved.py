@@ -12,6 +12,7 @@ from agentgym.envs.told import Told
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
+from agentgym.trainers.replay import SuccessReplay
 from agentgym.trainers.tasks import get_task_sampler
 
 _SET_BY_KEYS = ("split", "max_turns", "render_mode")
@@ -21,7 +22,8 @@ _WITH_KEYS = ("epsilon", "epsilon_high")
 
 
 def resolved(config: RunConfig, told: Told) -> RunConfig:
-    """`config` with the defaults of its environment, credit scheme, losses, signals and task sampler.
+    """`config` with the defaults of its environment, credit scheme, losses, signals, task sampler
+    and replay.
 
     `told`: what the environment tells of itself. Resolving again changes nothing, and the run is the same. Raises
     `ValueError` in one line for names and parameters that do not exist.
@@ -41,6 +43,11 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
         "loss_aggregation": objective.aggregation,
         "entropy_smoothing_kwargs": dict(objective.smoothing_params),
         "task_sampler_kwargs": _complete(sampler.__init__, config.task_sampler_kwargs, skip=2),
+        **(
+            {"success_replay_kwargs": _complete(SuccessReplay.__init__, config.success_replay_kwargs, skip=4)}
+            if config.success_replay
+            else {}
+        ),
         "signals": {
             name: _complete(named("signal", name).__init__, params, skip=3) for name, params in config.signals.items()
         },

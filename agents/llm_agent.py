@@ -46,6 +46,7 @@ class LLMAgent:
         self.sampling = sampling
         self.context_length = context_length
         self.trainable = trainable
+        self.stop_ids = stop_ids
         self._keys = count()
         self._asked: dict[Hashable, tuple[View, list[int]]] = {}
         self._overflowed: list[View] = []
@@ -53,6 +54,19 @@ class LLMAgent:
         self._template = ChatPieces(tokenizer, instructions="")
         ends = (tokenizer.eos_token_id, tokenizer.pad_token_id, self._template.end_of_turn_id)
         self._unsaid = frozenset({*stop_ids, *ends})
+
+    def at(self, temperature: float) -> LLMAgent:
+        """The same agent at another temperature, on the same engine: one of the two plays at a time."""
+        return LLMAgent(
+            self.engine,
+            self.tokenizer,
+            context=self.context,
+            format=self.format,
+            sampling=replace(self.sampling, temperature=temperature),
+            context_length=self.context_length,
+            trainable=self.trainable,
+            stop_ids=self.stop_ids,
+        )
 
     def ask(self, views: Sequence[View]) -> None:
         """See `Agent.ask`."""

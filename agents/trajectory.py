@@ -101,6 +101,10 @@ class Trajectory:
     """Names the episode within its training step or evaluation: the trajectories of its seats have it in common."""
     seat: str = ""
     """Whose trajectory it is, in worlds with several seats."""
+    greedy_return: float | None = None
+    """The return of an episode of the same task whose every token was the likeliest, where one was played."""
+    replayed: bool = False
+    """Whether it was played in an earlier training step, and learned from again in this one."""
 
     @property
     def success(self) -> bool:

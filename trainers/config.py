@@ -54,12 +54,17 @@ class TrainerConfig(BaseModel):
     """Processes in which demonstrations are played ahead; 0 plays them in the training process."""
 
     task_sampler: str = "uniform"
-    """Which tasks are drawn: "uniform", or one of your own as "module:Class" (`agentgym.trainers.tasks`)."""
+    """Which tasks are drawn: "uniform", "curriculum" (those half mastered more often), or one of your own as
+    "module:Class" (`agentgym.trainers.tasks`)."""
     task_sampler_kwargs: dict[str, Any] = Field(default_factory=dict)
     """The sampler's parameters."""
     group_filter: str | None = None
     """Which groups are learned from: null for all, "spread" for those whose returns differ (dynamic sampling), or
     "module:function". Groups that are dropped are drawn anew."""
+    success_replay: bool = False
+    """Whether a group that failed as a whole learns from an earlier success of its task (ARPO)."""
+    success_replay_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Its parameters (`agentgym.trainers.replay.SuccessReplay`)."""
 
     credit: str = "gigpo"
     """A credit scheme; `agentgym schemes` lists them."""

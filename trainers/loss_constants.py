@@ -34,7 +34,8 @@ def with_constants(policy: Policy, objective: Objective, minibatch: Experience, 
     readings |= {"entropy": entropy} if objective.needs_turn_entropy else {}
     read = policy.read(minibatch.layout, readings) if readings else {}
     logprob_K = read.get("logprob", columns["logprob_K"])
-    log_ratio_K = logprob_K - columns.get("old_logprob_K", logprob_K)
+    old_logprob_K = columns.get("old_logprob_K", logprob_K)
+    log_ratio_K = logprob_K - np.where(np.isnan(old_logprob_K), logprob_K, old_logprob_K)
     rng = np.random.default_rng(seed)
     constants = _of_policy_loss(minibatch, objective, logprob_K, log_ratio_K, rng, policy.processes)
     if "entropy" in read:

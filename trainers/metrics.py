@@ -102,6 +102,22 @@ def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
     }
 
 
+def of_replayed(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    """What of earlier steps was learned from again, by all processes; it is in no other metric but of the update."""
+    return {"replay/episodes": len(rows), "replay/tokens": sum(row.n_sampled for row in rows)}
+
+
+def of_greedy(rows: Sequence[EpisodeRow]) -> dict[str, float]:
+    """The greedy episodes of all processes, which are in no other metric."""
+    played = [row for row in rows if row.stop_reason is not StopReason.ENV_ERROR]
+    return {
+        "greedy/episodes": len(rows),
+        "greedy/success_rate": fmean(row.success for row in played),
+        "greedy/reward": fmean(row.reward for row in played),
+        "greedy/tokens": sum(row.n_sampled for row in played),
+    }
+
+
 def of_update(parts: Sequence[Sums], *, with_kl: bool) -> dict[str, float]:
     """What the update did, from the sums of each process."""
     sums = Sums()

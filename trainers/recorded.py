@@ -15,7 +15,7 @@ TEXTS = ("role_K", "parts.", "subgoal_T", "seat_N")
 """How the names of columns of texts begin."""
 OCCASIONAL = (*TEXTS, "reward_parts.", "switch_T")
 """How the names of columns begin that a batch lacks if no turn of it happens to have them."""
-TOLD_BY_ALL_OR_NONE = ("duration_T", "score_N")
+TOLD_BY_ALL_OR_NONE = ("duration_T", "score_N", "greedy_return_N")
 """Columns that are there only where every turn or episode tells them."""
 
 
@@ -24,6 +24,8 @@ def recorded_columns(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) 
     columns: dict[str, NDArray[Any]] = {"success_N": np.array([t.success for t in trajectories], dtype=np.bool_)}
     if trajectories and all(trajectory.score is not None for trajectory in trajectories):
         columns["score_N"] = np.array([trajectory.score for trajectory in trajectories], dtype=np.float64)
+    if trajectories and all(trajectory.greedy_return is not None for trajectory in trajectories):
+        columns["greedy_return_N"] = np.array([trajectory.greedy_return for trajectory in trajectories])
     if turns and all(len(turn.logprobs) == len(turn.response_ids) for turn in turns) and any(t.logprobs for t in turns):
         columns["logprob_K"] = np.fromiter(chain(*(turn.logprobs for turn in turns)), np.float64)
     for part in sorted({part for turn in turns for part in turn.reward_parts}):

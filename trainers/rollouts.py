@@ -19,8 +19,10 @@ from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import StopReason, Trajectory
 from agentgym.envs.names import named
+from agentgym.trainers.metrics import episode_rows, of_greedy, of_replayed
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
+from agentgym.trainers.replay import SuccessReplay
 from agentgym.trainers.tasks import Outcome, Task, Tasks
 
 Keep: TypeAlias = Callable[[Sequence[Trajectory]], bool]
@@ -63,6 +65,12 @@ class Collected:
 
     played: list[Trajectory] = field(default_factory=list)
     learned: list[Trajectory] = field(default_factory=list)
+    replayed: list[Trajectory] = field(default_factory=list)
+    """Those learned from that an earlier step has played."""
+    greedy: list[Trajectory] = field(default_factory=list)
+    """Greedy episodes, which nothing is learned from but their return."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """Metrics over all processes, beside those of the episodes that were played."""
 
 
 @dataclass
@@ -85,6 +93,9 @@ class Rollouts:
     keep: Keep | None = None
     num_envs: int = 128
     env_workers: int = 16
+    replay: SuccessReplay | None = None
+    greedy: Players | None = None
+    """The players at temperature 0, on the same engine: they play an episode of each task that is learned from."""
 
     @property
     def per_process(self) -> bool:
@@ -100,15 +111,25 @@ class Rollouts:
         for _ in range(MAX_ROUNDS if self.keep else 1):
             tasks = self.tasks.draw(missing, step, first)
             groups = self._play(step, first, tasks, on_progress)
-            kept = {number: self._learned(group) for number, group in groups.items() if self._keeps(group)}
+            filled = groups if self.replay is None else {n: self.replay.fill(group) for n, group in groups.items()}
+            kept = {number: self._learned(group) for number, group in filled.items() if self._keeps(group)}
+            if self.greedy is not None:
+                greedy = self._play_greedily(self.greedy, step, {n: tasks[n - first] for n in kept}, kept)
+                told = {trajectory.group for trajectory in greedy if trajectory.counts}
+                kept = {number: group for number, group in kept.items() if group[0].group in told}
+                collected.greedy += greedy
             collected.played += chain(*groups.values())
             collected.learned += chain(*kept.values())
+            collected.replayed += [t for group in kept.values() for t in group if t.replayed]
             self._observe(tasks, first, groups)
             first += len(tasks)
             missing -= sum(self.processes.gather(len(kept)))
             if missing <= 0:
                 break
         self._check(step, collected)
+        if self.replay is not None:
+            self.replay.remember(self._learned(collected.played))
+        collected.facts = self._facts(collected)
         return collected
 
     def _play(
@@ -117,15 +138,35 @@ class Rollouts:
         """This process's groups of a round of draws, by number."""
         numbers = range(self.processes.index, len(tasks), self.processes.count)
         specs = [
-            EpisodeSpec(
-                self.env_id,
-                seed=tasks[number].seed,
-                group=f"{step}/{first + number}",
-                sampling_seed=derived_seed(self.seed, step, "episode", first + number, member),
-            )
+            self._spec(step, first + number, tasks[number], "episode", member)
             for number in numbers
             for member in range(self.group_size)
         ]
+        trajectories = self._episodes(self.players, step, specs, on_progress)
+        check_groups(trajectories, self.group_size)
+        groups: dict[int, list[Trajectory]] = defaultdict(list)
+        for trajectory in trajectories:
+            groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
+        return groups
+
+    def _play_greedily(
+        self, players: Players, step: int, tasks: Mapping[int, Task], groups: Mapping[int, Sequence[Trajectory]]
+    ) -> list[Trajectory]:
+        """An episode of each task, whose return the task's group is told; none where the environment failed it."""
+        specs = [self._spec(step, number, task, "greedy") for number, task in tasks.items()]
+        played = self._episodes(players, step, specs, say_nothing)
+        returns = {(t.group, t.seat): t.total_reward for t in played if t.counts}
+        for trajectory in chain(*groups.values()):
+            trajectory.greedy_return = returns.get((trajectory.group, trajectory.seat))
+        return played
+
+    def _spec(self, step: int, number: int, task: Task, purpose: str, *member: int) -> EpisodeSpec:
+        sampling_seed = derived_seed(self.seed, step, purpose, number, *member)
+        return EpisodeSpec(self.env_id, seed=task.seed, group=f"{step}/{number}", sampling_seed=sampling_seed)
+
+    def _episodes(
+        self, players: Players, step: int, specs: Sequence[EpisodeSpec], on_progress: OnProgress
+    ) -> list[Trajectory]:
         ended: list[Trajectory] = []
 
         def count(trajectory: Trajectory) -> None:
@@ -133,19 +174,14 @@ class Rollouts:
             on_progress("rollout", len(ended), len(specs))
 
         with self.engine.serving(self.model, step):
-            trajectories = play(
-                self.players,
+            return play(
+                players,
                 self.make_env,
                 specs,
                 num_envs=self.num_envs,
                 workers=self.env_workers,
                 on_episode=count,
             )
-        check_groups(trajectories, self.group_size)
-        groups: dict[int, list[Trajectory]] = defaultdict(list)
-        for trajectory in trajectories:
-            groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
-        return groups
 
     def _keeps(self, group: Sequence[Trajectory]) -> bool:
         played = [t for t in group if t.counts]
@@ -162,6 +198,13 @@ class Rollouts:
         outcomes = {number: outcome for of in self.processes.gather(own) for number, outcome in of.items()}
         self.tasks.observe([outcomes[number] for number in sorted(outcomes)])
 
+    def _facts(self, collected: Collected) -> dict[str, float]:
+        """What was replayed and what was played greedily, by all processes."""
+        everyone = self.processes.gather((episode_rows(collected.replayed), episode_rows(collected.greedy)))
+        replayed, greedy = (list(chain(*rows)) for rows in zip(*everyone, strict=True))
+        of_replay = {} if self.replay is None else of_replayed(replayed) | {"replay/kept": len(self.replay)}
+        return of_replay | ({} if self.greedy is None else of_greedy(greedy))
+
     def _check(self, step: int, collected: Collected) -> None:
         own = (
             len(collected.played),
@@ -176,6 +219,8 @@ class Rollouts:
             raise NothingPlayedError(
                 f"step {step + 1}: the environment failed all {sum(n_played)} episodes: {next(filter(None, errors))}"
             )
+        if sum(n_learned) == 0 and self.keep is None:
+            raise NothingPlayedError(f"step {step + 1}: the environment failed every task's greedy episode")
         if sum(n_learned) == 0:
             raise NothingPlayedError(
                 f"step {step + 1}: the group filter kept none of {sum(n_played) // self.group_size} groups in "
@@ -184,11 +229,15 @@ class Rollouts:
 
     def state_dict(self) -> dict[str, Any]:
         """See `parts.Part`."""
-        return self.tasks.state_dict()
+        return {"tasks": self.tasks.state_dict()} | (
+            {"replay": self.replay.state_dict()} if self.replay is not None else {}
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `parts.Part`."""
-        self.tasks.load_state_dict(state)
+        if self.replay is not None:
+            self.replay.load_state_dict(state["replay"])
+        self.tasks.load_state_dict(state["tasks"])
 
 
 def _outcome(task: Task, group: Sequence[Trajectory]) -> Outcome:

@@ -94,7 +94,7 @@ class Trainer:
                 self._expect_something(len(usable), len(collected.played))
                 experience = Experience.of(self.step, usable)
             experience, facts = self.annotate(experience, clock)
-            self.records.write(experience, collected.played)
+            self.records.write(experience, [*collected.played, *collected.replayed])
             learning_rate = self.learner.learning_rate
             with clock.phase("update"):
                 if self.step >= self.objective.starts_at:
@@ -104,6 +104,7 @@ class Trainer:
             yield {
                 "step": self.step,
                 **of_episodes([row for rows in everyone for row in rows]),
+                **collected.facts,
                 **facts,
                 "learning_rate": learning_rate,
                 **{f"time/{phase}": value for phase, value in clock.seconds.items()},

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from agentgym.agents.seeds import derived_seed
-from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.arrays import BoolArray, FloatArray
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.loss_constants import CONSTANT, TURN_ENTROPY, with_constants
 from agentgym.trainers.losses import PolicyTokens, kl_to_reference, token_weights, weight_total
@@ -26,6 +26,7 @@ from agentgym.trainers.minibatches import deal
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Pass, Policy, entropy
+from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 
 
@@ -44,8 +45,7 @@ def update(
     """
     torch.manual_seed(derived_seed(seed, experience.step, "dropout", policy.processes.index))
     sums = Sums()
-    if not objective.is_one_step and "logprob_K" in experience.batch.columns:  # ratios are taken to who has acted
-        experience = experience.with_columns({"old_logprob_K": experience.batch.signal("logprob_K")})
+    experience = _with_old_policy(experience, objective.is_one_step, policy.processes)
     rounds = objective.num_iterations, objective.num_minibatches
     minibatches = list(deal(experience, policy.processes, *rounds, purpose=(seed, experience.step, "minibatches")))
     for number, minibatch in enumerate(minibatches):
@@ -64,6 +64,29 @@ def update(
         sums["optimizer_steps"] += 1
         on_progress("update", number + 1, len(minibatches))
     return of_update(policy.processes.gather(sums), with_kl=objective.beta > 0)
+
+
+def _with_old_policy(experience: Experience, is_one_step: bool, processes: Processes) -> Experience:
+    """The experience with `old_logprob_K`, of who has acted, to whom ratios are taken.
+
+    Where each token is learned from once, a ratio to the present policy is 1 and needs none: NaN. Only what an earlier
+    policy has sampled, such as a replayed success, has one then.
+    """
+    batch = experience.batch
+    if "logprob_K" not in batch.columns:
+        return experience
+    old_logprob_K = batch.signal("logprob_K")
+    if is_one_step:
+        earlier_K = _by_earlier_K(experience)
+        if not any(processes.gather(bool(earlier_K.any()))):
+            return experience
+        old_logprob_K = np.where(earlier_K, old_logprob_K, np.nan)
+    return experience.with_columns({"old_logprob_K": old_logprob_K})
+
+
+def _by_earlier_K(experience: Experience) -> BoolArray:
+    """Whether an earlier policy than the present one sampled each token."""
+    return (experience.batch.columns["policy_step_T"] < experience.step)[experience.batch.turn_K]
 
 
 @dataclass(frozen=True)
@@ -115,25 +138,27 @@ def _pass_losses(
         loss_K, terms = _token_losses(each, minibatch, objective, entropy_K, share)
         loss = (each.pick(columns["weight_K"]) * loss_K).sum() / share.total
         yield loss
-        _count(each, columns, {"entropy": entropy_K, **terms}, loss, sums)
+        _count(each, minibatch, {"entropy": entropy_K, **terms}, loss, sums)
 
 
 def _count(
     each: Pass,
-    columns: Mapping[str, FloatArray],
+    minibatch: Experience,
     terms: Mapping[str, torch.Tensor],
     loss: torch.Tensor,
     sums: Sums,
 ) -> None:
     """Add what a pass shows to the sums for the metrics."""
+    columns = minibatch.batch.columns
     trained_K = torch.from_numpy(columns["trained_K"][each.index_K]).to(each.logits.device)
     for name, value_K in terms.items():
         sums[name] += (value_K.detach() * trained_K).sum().item()
     sums["tokens"] += int(trained_K.sum())
     sums["loss"] += loss.item()
-    if "logprob_K" in columns and len(each.index_K):
-        difference_K = (each.logprob_K.detach() - each.pick(columns["logprob_K"])).abs()
-        sums["compared"] += len(each.index_K)
+    present_K = ~_by_earlier_K(minibatch)[each.index_K]  # of others it is the policies that differ
+    if "logprob_K" in columns and present_K.any():
+        difference_K = (each.logprob_K.detach() - each.pick(columns["logprob_K"])).abs()[torch.from_numpy(present_K)]
+        sums["compared"] += len(difference_K)
         sums["logp_difference"] += difference_K.sum().item()
         sums["logp_difference_max"] = max(sums["logp_difference_max"], difference_K.max().item())
 
@@ -143,9 +168,13 @@ def _token_losses(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss of each token of a pass, and what of it is reported: shapes (K,)."""
     columns, logprob_K = minibatch.batch.columns, each.logprob_K
+    old_logprob_K = logprob_K.detach()
+    if "old_logprob_K" in columns:
+        recorded_K = each.pick(columns["old_logprob_K"])
+        old_logprob_K = torch.where(recorded_K.isnan(), old_logprob_K, recorded_K)
     tokens = PolicyTokens(
         logprob_K,
-        old_logprob_K=each.pick(columns["old_logprob_K"]) if "old_logprob_K" in columns else logprob_K.detach(),
+        old_logprob_K=old_logprob_K,
         advantage_K=each.pick(columns["advantage_K"]),
         level=objective.ratio_level,
         clip_scale_K=each.pick(columns["clip_scale_K"]) if "clip_scale_K" in columns else 1.0,

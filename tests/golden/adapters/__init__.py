@@ -12,6 +12,7 @@ from .hiper import check_hiper
 from .losses import check_epo, check_verl_losses
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
 from .process import check_istar, check_prime, check_pure, check_spa
+from .replay import check_arpo
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
 from .values import check_archer, check_bi_level_gae, check_ma_rlhf, check_poad, check_turn_gae
@@ -20,6 +21,7 @@ from .webshop import webshop
 ADAPTERS: dict[str, Adapter] = {
     "alfworld": alfworld,
     "a2tgpo": algorithm(check_a2tgpo),
+    "arpo_training": algorithm(check_arpo),
     "archer": algorithm(check_archer),
     "empg": algorithm(check_empg),
     "epo": algorithm(check_epo),
