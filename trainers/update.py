@@ -78,7 +78,7 @@ def _with_old_policy(experience: Experience, is_one_step: bool, processes: Proce
     old_logprob_K = batch.signal("logprob_K")
     if is_one_step:
         earlier_K = _by_earlier_K(experience)
-        if not any(processes.gather(bool(earlier_K.any()))):
+        if not sum(processes.gather(int(earlier_K.sum()))):
             return experience
         old_logprob_K = np.where(earlier_K, old_logprob_K, np.nan)
     return experience.with_columns({"old_logprob_K": old_logprob_K})
