@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,14 @@ from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
-from agentgym.trainers.demonstrations import Demonstrations, ExpertEpisodes, RecordedEpisodes, Share, imitation
+from agentgym.trainers.demonstrations import (
+    Demonstrations,
+    ExpertEpisodes,
+    RecordedEpisodes,
+    RecordedGroups,
+    Share,
+    imitation,
+)
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Policy
@@ -101,6 +109,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     max_episode_tokens = told.max_turns * config.max_new_tokens
     if config.trainer == "cloning":
         return Objective.of_cloning(config, max_episode_tokens), []
+    if config.trainer == "offline":
+        _check_offline(config)
     make_tasks(config)
     if config.group_filter is not None:
         get_group_filter(config.group_filter)
@@ -115,6 +125,17 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     objective = Objective.of(config, max_episode_tokens)
     needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(needed, scheme.name)
     return objective, plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
+
+
+def _check_offline(config: RunConfig) -> None:
+    if config.demonstrations == EXPERT:
+        raise ValueError("trainer is offline: name a trajectory file or a run as demonstrations")
+    played = read_demonstrations(config.demonstrations, config.env_id, successes=False)
+    if get_scheme(config.credit).requires_groups and max(Counter((t.group, t.seed) for t in played).values()) < 2:
+        raise ValueError(
+            f"demonstrations: {config.demonstrations} has one episode of each task, but {config.credit} compares the "
+            "episodes of a group: take a scheme that does not, such as oreo or turn_ppo"
+        )
 
 
 def make_tasks(config: RunConfig) -> Tasks:
@@ -170,7 +191,7 @@ def make_rollouts(
 
 
 def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processes: Processes) -> Demonstrations:
-    """What the run clones, as the agent would have written it.
+    """What the run clones or learns from offline, as the agent would have written it.
 
     Raises `ValueError` in one line for an environment without an expert, and for files without a demonstration.
     """
@@ -186,9 +207,10 @@ def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processe
     else:
         if config.show_admissible_actions:
             raise ValueError("demonstrations: files do not tell admissible actions; set show_admissible_actions false")
-        played = read_demonstrations(config.demonstrations, config.env_id)
+        is_cloning = config.trainer == "cloning"
+        played = read_demonstrations(config.demonstrations, config.env_id, successes=is_cloning)
         written = [rewritten(trajectory, agent, told.instructions) for trajectory in played]
-        episodes = RecordedEpisodes(written, share, config.seed)
+        episodes = (RecordedEpisodes if is_cloning else RecordedGroups.of)(written, share, config.seed)
     return Demonstrations(episodes, processes, workers=config.demonstration_workers, max_steps=config.max_steps)
 
 
@@ -227,9 +249,9 @@ def make_trainer(
     resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
     is_cloning = config.trainer == "cloning"
     rollouts = (
-        make_demonstrations(config, agent, told, processes)
-        if is_cloning
-        else make_rollouts(config, loaded, agent, processes, planned)
+        make_rollouts(config, loaded, agent, processes, planned)
+        if config.trainer == "reinforcement"
+        else make_demonstrations(config, agent, told, processes)
     )
     return Trainer(
         policy=policy,

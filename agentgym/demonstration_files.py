@@ -1,4 +1,4 @@
-"""Where cloning's demonstrations lie, and that they stay what they were: an absolute path with a hash."""
+"""Where demonstrations lie, and that they stay what they were: an absolute path with a hash."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def pinned(source: str) -> str:
     return f"{place}{_MARK}{found}"
 
 
-def read_demonstrations(source: str, env_id: str) -> list[Trajectory]:
-    """The successes of a run; of a file all trajectories.
+def read_demonstrations(source: str, env_id: str, *, successes: bool) -> list[Trajectory]:
+    """The trajectories of a file or a run; of a run the `successes` alone, if so wished.
 
     Raises `ValueError` in one line where there are none, and for those of another environment.
     """
     path = Path(source.partition(_MARK)[0]).expanduser()
-    is_run = path.is_dir()
+    is_chosen = successes and path.is_dir()
     everything = (trajectory for file in _files(path) for trajectory in read_trajectories(file))
     once = (trajectory for trajectory in everything if not trajectory.replayed)
-    found = [trajectory for trajectory in once if (trajectory.success if is_run else trajectory.counts)]
+    found = [trajectory for trajectory in once if (trajectory.success if is_chosen else trajectory.counts)]
     if not found:
-        raise ValueError(f"demonstrations: there is no {'success' if is_run else 'trajectory'} in {path}")
+        raise ValueError(f"demonstrations: there is no {'success' if is_chosen else 'trajectory'} in {path}")
     if foreign := {trajectory.env_id for trajectory in found} - {env_id}:
         raise ValueError(f"demonstrations: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
     return found

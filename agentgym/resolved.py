@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentgym.config import RunConfig
-from agentgym.envs.names import named
 from agentgym.envs.registration import default_arguments, takes_argument
 from agentgym.envs.told import Told
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.replay import SuccessReplay
+from agentgym.trainers.signals.plan import signal_kind
 from agentgym.trainers.tasks import get_task_sampler
 
 _SET_BY_KEYS = ("split", "max_turns", "render_mode")
@@ -49,7 +49,7 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
             else {}
         ),
         "signals": {
-            name: _complete(named("signal", name).__init__, params, skip=3) for name, params in config.signals.items()
+            name: _complete(signal_kind(name).__init__, params, skip=3) for name, params in config.signals.items()
         },
     }
     return config.model_copy(update=values)

@@ -42,12 +42,13 @@ class TrainerConfig(BaseModel):
     """Seconds for a reset or a step. If given, each environment lives in a process of its own, which is ended and
     replaced when its time is up, and all are stepped side by side."""
 
-    trainer: Literal["reinforcement", "cloning"] = "reinforcement"
-    """What is learned from: what the agent plays, by its rewards; or "cloning", demonstrations, word by word. Then the
-    credit scheme, the policy loss, filters and signals have no say."""
+    trainer: Literal["reinforcement", "offline", "cloning"] = "reinforcement"
+    """What is learned from: what the agent plays, by its rewards; "offline", what somebody has played, by its rewards;
+    or "cloning", demonstrations, word by word. Then the credit scheme, the policy loss and signals have no say, and
+    tasks, filters and replay in neither of the two."""
     demonstrations: str = "expert"
     """What cloning learns from: "expert", the environment's own; a file of trajectories; or a run, of which the
-    successes are taken."""
+    successes are taken. Offline a file or a run, of which everything is taken, group by group."""
     demonstration_noise: float = Field(0.0, ge=0, le=1)
     """How often the expert does something random instead, so that what is cloned goes on exploring."""
     demonstration_workers: int = Field(1, ge=0)

@@ -1,7 +1,8 @@
-"""Demonstrations in place of rollouts: what cloning learns from.
+"""Demonstrations in place of rollouts: what cloning and offline training learn from.
 
-The loss is REINFORCE with an advantage of 1: the mean negative log-likelihood of what was demonstrated. Everything
-else, policy, parts, checkpoints, metrics, is the trainer's.
+Cloning's loss is REINFORCE with an advantage of 1: the mean negative log-likelihood of what was demonstrated. Offline
+training gives recorded trajectories the credit of any scheme. Everything else, policy, parts, checkpoints, metrics, is
+the trainer's.
 """
 
 from __future__ import annotations
@@ -92,6 +93,31 @@ class RecordedEpisodes(Dataset[list[Trajectory]]):
             epoch, i = divmod(place, len(self.trajectories))
             order = np.random.default_rng(derived_seed(self.seed, "epoch", epoch)).permutation(len(self.trajectories))
             chosen.append(replace(self.trajectories[order[i]], group=f"{step}/{group}"))
+        return chosen
+
+
+@dataclass(frozen=True)
+class RecordedGroups(Dataset[list[Trajectory]]):
+    """Whole groups that somebody has played, in an order drawn anew whenever all were seen."""
+
+    groups: Sequence[Sequence[Trajectory]]
+    share: Share
+    seed: int
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory], share: Share, seed: int) -> RecordedGroups:
+        """The groups of trajectories, in the order of their first."""
+        groups: dict[tuple[str, int], list[Trajectory]] = {}
+        for trajectory in trajectories:
+            groups.setdefault((trajectory.group, trajectory.seed), []).append(trajectory)
+        return cls(list(groups.values()), share, seed)
+
+    def __getitem__(self, step: int) -> list[Trajectory]:
+        chosen: list[Trajectory] = []
+        for number in range(self.share.index, self.share.groups_per_step, self.share.count):
+            epoch, i = divmod(step * self.share.groups_per_step + number, len(self.groups))
+            order = np.random.default_rng(derived_seed(self.seed, "epoch", epoch)).permutation(len(self.groups))
+            chosen += [replace(trajectory, group=f"{step}/{number}") for trajectory in self.groups[order[i]]]
         return chosen
 
 

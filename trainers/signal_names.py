@@ -10,6 +10,7 @@ from __future__ import annotations
 SIGNALS: dict[str, str] = {
     # The policy's own statistics
     "logprob_K": "log-probability of each token under the policy that sampled it",
+    "policy_logprob_K": "log-probability of each token under the present policy, whoever sampled it",
     "entropy_K": "entropy of the distribution that each token was sampled from",
     "sum_pi_squared_K": "Σ_v π(v)² of the distribution that each token was sampled from",
     "reference_logprob_K": "log-probability of each token under the reference policy",

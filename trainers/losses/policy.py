@@ -39,6 +39,21 @@ def reinforce(tokens: PolicyTokens) -> TokenLosses:
     return TokenLosses(-tokens.advantage_K * tokens.logprob_K, _nowhere(tokens))
 
 
+@policy_loss("awr", paper="arXiv:1910.00177")
+def awr(tokens: PolicyTokens, *, temperature: Positive = 1.0, max_weight: Positive = 20.0) -> TokenLosses:
+    """Advantage-weighted regression: likelihood of what turned out well, whoever did it (arXiv:1910.00177).
+
+        L = -min(exp(A / β), w_max) log π
+
+    For offline data, and for IQL's policies (arXiv:2110.06169, eq. 7, where 1/β is called β). No ratio: nothing need
+    be known of the policy that acted. `max_weight` w_max 20 is the paper's, `temperature` β 1 OfflineArcher's.
+
+    Paper and code: OfflineArcher's weights have no bound; exp A overflows where rewards are far from 1.
+    """
+    weight_K = (tokens.advantage_K / temperature).exp().clamp(max=max_weight)
+    return TokenLosses(-weight_K * tokens.logprob_K, _nowhere(tokens))
+
+
 @policy_loss("ppo", paper="arXiv:1707.06347")
 def ppo(tokens: PolicyTokens, *, epsilon: Positive = 0.2, epsilon_high: Positive | None = None) -> TokenLosses:
     """PPO's clipped surrogate (arXiv:1707.06347, eq. 7).

@@ -103,8 +103,14 @@ def provision(need: str) -> str:
     return "no"
 
 
-def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
+def signal_kind(name: str) -> type[Any]:
+    """The signal of this name, one of ours or "module:Class". Raises `ValueError` with the nearest names."""
     kind: type[Any] = named("signal", GIVERS.get(name, name), GIVERS)
+    return kind
+
+
+def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
+    kind = signal_kind(name)
     # `Signal` itself imports the agents; here what a subclass must have decides.
     if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs", "compute")):
         raise ValueError(

@@ -1,6 +1,7 @@
 """The policy's own statistics, and the reference policy's: readings of the distributions that tokens were drawn from.
 
-The policy is the one that acted: signals are computed before the first optimizer step on what it played.
+The policy is the one that acted, or of others' trajectories the present one: signals are computed before the first
+optimizer step of a training step.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from agentgym.trainers.experience import Experience
 from agentgym.trainers.policy import Reading, entropy, logprob, sum_pi_squared
 from agentgym.trainers.signals.signal import Signal
 
-_READINGS: dict[str, Reading] = {"entropy_K": entropy, "sum_pi_squared_K": sum_pi_squared}
+_READINGS: dict[str, Reading] = {
+    "entropy_K": entropy,
+    "sum_pi_squared_K": sum_pi_squared,
+    "policy_logprob_K": logprob,
+}
 
 
 class PolicyStatistics(Signal):
-    """Entropy and sum of squares of each token's distribution, in one pass without gradient."""
+    """Each token's log-probability, and entropy and sum of squares of its distribution: one pass without gradient."""
 
     gives = tuple(_READINGS)
 

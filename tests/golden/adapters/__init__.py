@@ -10,6 +10,7 @@ from .algorithm_cases import Adapter, algorithm
 from .gigpo import check_gigpo
 from .hiper import check_hiper
 from .losses import check_epo, check_verl_losses
+from .offline import check_oreo
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
 from .process import check_istar, check_prime, check_pure, check_spa
 from .replay import check_arpo
@@ -31,6 +32,7 @@ ADAPTERS: dict[str, Adapter] = {
     "igpo": algorithm(check_igpo),
     "istar": algorithm(check_istar),
     "ma_rlhf": algorithm(check_ma_rlhf),
+    "oreo_training": algorithm(check_oreo),
     "poad": algorithm(check_poad),
     "prime": algorithm(check_prime),
     "pure_minform": algorithm(check_pure),

@@ -113,6 +113,9 @@ def test_a_clip_scale_widens_the_range(name: str) -> None:
 )
 def test_descending_never_makes_good_tokens_less_likely(name: str, ratio: float, advantage: float) -> None:
     loss, _, gradient = one_token(name, ratio, advantage)
+    if name == "awr":  # all that was done becomes likelier, what was good more so, whoever did it
+        assert gradient == pytest.approx(-min(np.exp(advantage), 20))
+        return
     assert gradient * advantage <= 1e-12
     assert np.isfinite([loss, gradient]).all()
     on_policy = one_token(name, 1.0, advantage)[2]
@@ -166,7 +169,7 @@ def test_clip_cov_draws_among_the_candidates_alike_for_one_seed() -> None:
 
 
 def test_the_list_of_losses() -> None:
-    names = "cispo clip_cov dual_clip gmpo gspo kl_cov ppo reinforce sapo turn_clip"
+    names = "awr cispo clip_cov dual_clip gmpo gspo kl_cov ppo reinforce sapo turn_clip"
     assert [loss.name for loss in losses("policy")] == names.split()
     assert [loss.name for loss in losses("regulariser")] == ["epo"]
     for loss in losses():
@@ -178,7 +181,7 @@ def test_the_list_of_losses() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("gsop", {}, "unknown policy loss 'gsop': did you mean 'gspo'? there is cispo, clip_cov"),
+        ("gsop", {}, "unknown policy loss 'gsop': did you mean 'gspo'? there is awr, cispo, clip_cov"),
         ("epo", {}, "unknown policy loss 'epo'"),
         ("ppo", {"epsilom": 0.1}, "ppo: unknown parameter 'epsilom': did you mean 'epsilon' or 'epsilon_high'?"),
         ("ppo", {"epsilon": -1.0}, "ppo: epsilon should be greater than 0, not -1.0"),
