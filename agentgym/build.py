@@ -20,12 +20,12 @@ from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
 from agentgym.agents.trajectory import Trajectory
 from agentgym.config import RunConfig
-from agentgym.demonstration_files import EXPERT, read_demonstrations
 from agentgym.envs import TextEnv, make
 from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
+from agentgym.trainers.demonstration_files import EXPERT, read_demonstrations
 from agentgym.trainers.demonstrations import (
     Demonstrations,
     ExpertEpisodes,

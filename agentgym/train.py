@@ -27,7 +27,6 @@ from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
 from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer, told_by
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.config_help import describe_config
-from agentgym.demonstration_files import pinned
 from agentgym.overrides import ConfigError
 from agentgym.processes import check_launcher, is_first, launcher, processes_to_start, run_processes
 from agentgym.progress import Progress, progress_on
@@ -39,6 +38,7 @@ from agentgym.tables import evaluation_tables
 from agentgym.terminal import log_to, plain_console, say_error
 from agentgym.trackers import check_trackers
 from agentgym.trainers.checkpoint import CheckpointError
+from agentgym.trainers.demonstration_files import pinned
 from agentgym.trainers.parts import StepError
 from agentgym.trainers.processes import Processes
 

@@ -75,6 +75,14 @@ def lay_out(trajectories: Sequence[Trajectory]) -> Layout:
     return share_sequences([sequence for trajectory in trajectories for sequence in _sequences_of(trajectory)])
 
 
+def lay_out_ends(trajectories: Sequence[Trajectory]) -> Layout:
+    """The layout in which a token stands behind each turn's response: its hidden state has seen the whole turn.
+
+    As many tokens as turns, turn by turn; what they are means nothing.
+    """
+    return share_sequences([sequence for trajectory in trajectories for sequence in _ends_of(trajectory)])
+
+
 def share_sequences(laid_out: Sequence[TokenSequence]) -> Layout:
     """The batch of these sequences, in their order, with those kept once that differ in nothing a model reads."""
     kept: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
@@ -106,6 +114,20 @@ def _sequences_of(trajectory: Trajectory) -> Iterator[TokenSequence]:
         ids += turn.response_ids
     if sampled:
         yield TokenSequence(tuple(ids), tuple(sampled))
+
+
+def _ends_of(trajectory: Trajectory) -> Iterator[TokenSequence]:
+    ids: list[int] = []
+    ends: list[int] = []
+    for turn in trajectory.turns:
+        if not turn.continues:
+            if ends:
+                yield TokenSequence((*ids, 0), tuple(ends))
+            ids, ends = [], []
+        ids += [*turn.prompt_ids, *turn.response_ids]
+        ends.append(len(ids))
+    if ends:
+        yield TokenSequence((*ids, 0), tuple(ends))
 
 
 def micro_batches(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]:

@@ -134,9 +134,10 @@ class Trainer:
             experience = experience.with_columns(experience.batch.empty_columns(batches))
             credit = self._credit(batches)
         for signal in self.signals:
-            if signal.fits == "after" and any(fnmatchcase(n, given) for n in credit.targets for given in signal.gives):
+            if signal.fits == "after":
+                own = {n: v for n, v in credit.targets.items() if any(fnmatchcase(n, each) for each in signal.gives)}
                 with clock.phase(f"signal/{type(signal).__name__}"):
-                    facts |= self._fit(signal, experience, credit.targets)
+                    facts |= self._fit(signal, experience, own)
         return experience.with_columns(credit.columns(experience.batch)), facts
 
     def _fit(self, signal: Signal, experience: Experience, targets: Mapping[str, Any]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from tests.small_model import make_trainer
 
 GAMMA = 0.9
 SINGLES = {"groups_per_step": 32, "group_size": 1, "max_new_tokens": 1, "save_steps": 100}
-QUICK = {"critic": {"learning_rate": 1e-2, "num_iterations": 4}}
+QUICK = {"critic": {"learning_rate": 5e-3, "num_iterations": 4}}
 TURN_PPO = {"credit": "turn_ppo", "credit_kwargs": {"gamma": GAMMA}, "signals": QUICK}
 
 
@@ -205,9 +205,9 @@ def test_a_policy_learns_by_the_critic_alone(cloned_model, tmp_path, monkeypatch
     """Without λ only the last step of an episode sees a reward; the way there is told by the critic, or by nobody."""
     if not is_told:
         monkeypatch.setattr(Critic, "compute", shuffled(Critic.compute))
-    lake = {"env_kwargs": {"map": ["SFFF", "HHHG"], "max_turns": 10}, **SINGLES, "groups_per_step": 48}
+    corridor = {"env_kwargs": {"map": ["SFFFFG"], "max_turns": 8}, **SINGLES}
     kwargs = {"gamma": GAMMA, "gae_lambda": 0.0}
-    settings = {"credit_kwargs": kwargs, "learning_rate": 4e-3, "critic_warmup": 4, "max_steps": 24, "seed": seed}
-    trainer = make_trainer(cloned_model, tmp_path, **lake, **TURN_PPO | settings)
+    settings = {"credit_kwargs": kwargs, "learning_rate": 5e-3, "critic_warmup": 4, "max_steps": 16, "seed": seed}
+    trainer = make_trainer(cloned_model, tmp_path, **corridor, **TURN_PPO | settings)
     rates = [metrics["success_rate"] for metrics in trainer.train()]
-    assert (fmean(rates[-3:]) > fmean(rates[:5]) + 0.1) is is_told
+    assert (fmean(rates[-3:]) > fmean(rates[:5]) + 0.3) is is_told

@@ -70,7 +70,7 @@ HIPER = {
     "format": f"{__name__}:WORDS",
     "credit": "hiper",
     "credit_kwargs": {"gamma": 0.9, "gae_lambda": 0.0, "segment_gae_lambda": 0.0, "invalid_action_penalty": 0.0},
-    "signals": {"critic": {"learning_rate": 1e-2, "num_iterations": 4}},
+    "signals": {"critic": {"learning_rate": 5e-3, "num_iterations": 4}},
     "critic_warmup": 3,
     "learning_rate": 5e-3,
     "groups_per_step": 48,

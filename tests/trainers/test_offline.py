@@ -33,7 +33,7 @@ OFFLINE: dict[str, Any] = {
     "learning_rate": 5e-3,
     "save_steps": 100,
     "demonstration_workers": 0,
-    "signals": {"critic": {"learning_rate": 1e-2}},
+    "signals": {"critic": {"learning_rate": 5e-3}},
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.arrays import BoolArray, IntArray
 
 
 def prime_cross_entropy(q_sum_N: torch.Tensor, outcome_N: torch.Tensor, *, beta: float = 0.05) -> torch.Tensor:
@@ -16,6 +17,15 @@ def prime_cross_entropy(q_sum_N: torch.Tensor, outcome_N: torch.Tensor, *, beta:
     `q_sum_N`: Σ over the response's tokens of log π_φ − log π_ref. `outcome_N`: o in [0, 1], whether it was correct.
     """
     return F.binary_cross_entropy_with_logits(beta * q_sum_N, outcome_N)
+
+
+def n_preference_pairs(turn_offsets_N: IntArray, group_N: IntArray, success_N: BoolArray) -> int:
+    """How many pairs of a success and a failure of the same group `trajectory_dpo` takes the mean over."""
+    counts_N = np.diff(turn_offsets_N) > 0
+    n_groups = int(group_N.max(initial=-1)) + 1
+    won_g = np.bincount(group_N[success_N & counts_N], minlength=n_groups)
+    lost_g = np.bincount(group_N[~success_N & counts_N], minlength=n_groups)
+    return int((won_g * lost_g).sum())
 
 
 def trajectory_dpo(

@@ -176,6 +176,8 @@ class Critic(Signal):
 
     def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
         """Regress on the targets: shapes as the columns', in units of the reward."""
+        if not targets:
+            return {}
         processes, purpose = self.resources.processes, (self.resources.seed, experience.step, "critic")
         largest = max((float(np.abs(target).max(initial=0)) for target in targets.values()), default=0.0)
         self.head.widen(max(processes.gather(largest)))

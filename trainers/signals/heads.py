@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 
 
+GAIN = 10.0
+"""The length of what a head reads: with Adam V then moves by 10·√(hidden size)·(learning rate) a step at most, a
+twentieth of its range for a model with 2,048 at 1e-4, which suits the adapter below it."""
+
+
 class ValueHead(torch.nn.Module):
-    """V = s·(W h + b), float32, with s the largest target seen: what is learned stays within about ±1.
+    """V = s·(10 W h/|h| + b), float32, with s the largest target seen: what is learned stays within about ±1.
 
     As in PopArt (arXiv:1602.07714), W and b are changed with s so that every V stays what it was. W and b begin as 0:
-    who has seen nothing expects nothing.
+    who has seen nothing expects nothing. How long hidden states are differs much from model to model.
     """
 
     scale: torch.Tensor
@@ -28,7 +33,7 @@ class ValueHead(torch.nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """V / s for hidden states of shape (…, hidden size): (…, outputs)."""
-        output: torch.Tensor = self.linear(states.float())
+        output: torch.Tensor = self.linear(GAIN * torch.nn.functional.normalize(states.float(), dim=-1))
         return output
 
     @torch.no_grad()

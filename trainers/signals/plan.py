@@ -31,6 +31,9 @@ GIVERS = {
     "positions": "agentgym.trainers.signals.policy_statistics:Positions",
     "reference": "agentgym.trainers.signals.policy_statistics:Reference",
     "critic": "agentgym.trainers.signals.critic:Critic",
+    "implicit_step_reward": "agentgym.trainers.signals.implicit_reward:ImplicitStepReward",
+    "implicit_token_reward": "agentgym.trainers.signals.implicit_reward:ImplicitTokenReward",
+    "progress": "agentgym.trainers.signals.progress:Progress",
 }
 """Our signals that need no configuration, by the names under which one can configure them."""
 

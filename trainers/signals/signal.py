@@ -43,7 +43,7 @@ class Signal:
     """The names of its columns, in `signal_names` or of its own; with a star for a name that depends on parameters."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What it works on: other signals, or what environments tell. Those that give it come first."""
-    fits: ClassVar[Fits] = "never"
+    fits: Fits = "never"
     """When it learns: never, before it is computed, or after credit has been given."""
     per_process: bool = False
 
@@ -59,8 +59,8 @@ class Signal:
     def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
         """Learn from an experience; return metrics. Called by all processes.
 
-        `targets`: by the name of the column that the scheme wants nearer to them (`{"value_T": return_T}`); empty
-        where the signal fits before credit is given.
+        `targets`: by the name of the column that the scheme wants nearer to them (`{"value_T": return_T}`), of the
+        signal's own columns; empty where it fits before credit is given, or the scheme wants nothing of it.
         """
         raise NotImplementedError(f"{type(self).__name__} fits {self.fits}, but does not say how")
 
