@@ -51,6 +51,16 @@ RUNS: dict[str, dict[str, Any]] = {
         "num_iterations": 2,
         "beta": 0.1,
     },
+    # All that stands in front of the trainer; a success that one process found is replayed by the other.
+    "replay": {
+        "credit": "remax",
+        "env_kwargs": {"map": ["SFFFG"], "max_turns": 5},
+        "success_replay": True,
+        "task_sampler": "curriculum",
+        "task_sampler_kwargs": {"warmup": 1},
+        "group_filter": "spread",
+        "groups_per_step": 3,
+    },
     "cloning": {
         "trainer": "cloning",
         "groups_per_step": 3,

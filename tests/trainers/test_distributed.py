@@ -64,6 +64,19 @@ def test_every_scheme_that_trains_is_among_the_runs():
     assert len(RUNS) >= 8 + 22
 
 
+def test_what_one_process_has_found_is_replayed_by_the_other(runs):
+    def groups(step: int, process: int):
+        path = runs[1] / "replay" / "trajectories" / f"step-{step:06d}.process-{process}.jsonl.gz"
+        played = list(read_trajectories(path))
+        return {t.episode for t in played if not t.replayed}, {t.episode for t in played if t.replayed}
+
+    found_by_other = {
+        name for process in (0, 1) for step in range(1, 3) for name in groups(step, process)[1]
+        if any(name in groups(before, 1 - process)[0] for before in range(step))
+    }  # fmt: skip
+    assert found_by_other
+
+
 def test_the_processes_had_different_shares(runs):
     tokens = [
         sum(
