@@ -34,6 +34,7 @@ def recorded_columns(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) 
         columns["duration_T"] = np.array([turn.duration for turn in turns], dtype=np.float64)
     if any(trajectory.seat for trajectory in trajectories):
         columns["seat_N"] = np.array([trajectory.seat for trajectory in trajectories], dtype=object)
+    columns["replayed_N"] = np.array([trajectory.replayed for trajectory in trajectories], dtype=np.bool_)
     columns["policy_step_T"] = np.array([turn.policy_step for turn in turns], dtype=np.int64)
     return columns | _recorded_parts(turns)
 

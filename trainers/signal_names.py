@@ -24,6 +24,7 @@ SIGNALS: dict[str, str] = {
     "success_N": "whether the task was solved",
     "final_state_N": "state after the last action, in the numbers of the turns' states",
     "seat_N": "whose trajectory it is, in games with several seats",
+    "replayed_N": "whether an earlier training step has played it",
     "policy_step_T": "training steps that the policy that acted had finished",
     "score_N": "graded success of the episode, in [0, 1]",
     "token_reward_K": "reward of each token, in place of the turns' rewards",

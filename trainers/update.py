@@ -69,24 +69,24 @@ def update(
 def _with_old_policy(experience: Experience, is_one_step: bool, processes: Processes) -> Experience:
     """The experience with `old_logprob_K`, of who has acted, to whom ratios are taken.
 
-    Where each token is learned from once, a ratio to the present policy is 1 and needs none: NaN. Only what an earlier
-    policy has sampled, such as a replayed success, has one then.
+    Where each token is learned from once, a ratio to the present policy is 1 and needs none: NaN. Only what was
+    replayed, which an earlier policy has sampled, has one then.
     """
     batch = experience.batch
     if "logprob_K" not in batch.columns:
         return experience
     old_logprob_K = batch.signal("logprob_K")
     if is_one_step:
-        earlier_K = _by_earlier_K(experience)
-        if not sum(processes.gather(int(earlier_K.sum()))):
+        replayed_K = _replayed_K(experience)
+        if not sum(processes.gather(int(replayed_K.sum()))):
             return experience
-        old_logprob_K = np.where(earlier_K, old_logprob_K, np.nan)
+        old_logprob_K = np.where(replayed_K, old_logprob_K, np.nan)
     return experience.with_columns({"old_logprob_K": old_logprob_K})
 
 
-def _by_earlier_K(experience: Experience) -> BoolArray:
-    """Whether an earlier policy than the present one sampled each token."""
-    return (experience.batch.columns["policy_step_T"] < experience.step)[experience.batch.turn_K]
+def _replayed_K(experience: Experience) -> BoolArray:
+    """Whether an earlier training step has sampled each token."""
+    return experience.batch.flags("replayed_N")[experience.batch.trajectory_K]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _count(
         sums[name] += (value_K.detach() * trained_K).sum().item()
     sums["tokens"] += int(trained_K.sum())
     sums["loss"] += loss.item()
-    present_K = ~_by_earlier_K(minibatch)[each.index_K]  # of others it is the policies that differ
+    present_K = ~_replayed_K(minibatch)[each.index_K]  # of others it is the policies that differ
     if "logprob_K" in columns and present_K.any():
         difference_K = (each.logprob_K.detach() - each.pick(columns["logprob_K"])).abs()[torch.from_numpy(present_K)]
         sums["compared"] += len(difference_K)

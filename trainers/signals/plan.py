@@ -16,7 +16,7 @@ from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
 
 TOLD_BY_ROLLOUTS = ("state_key", "final_state_N", "observation", "tokens", "token_ids", "logprob_K", "success_N",
-                    "policy_step_T", "greedy_return_N")  # fmt: skip
+                    "replayed_N", "policy_step_T", "greedy_return_N")  # fmt: skip
 """What every rollout of a language model records; `greedy_return_N` where somebody needs it."""
 TOLD_BY_FORMATS = {"role_K": "parts.*", "parts.*_T": "parts.*", "switch_T": "parts.switch",
                    "subgoal_T": "parts.subgoal"}  # fmt: skip
