@@ -136,6 +136,11 @@ def _check_offline(config: RunConfig) -> None:
             f"demonstrations: {config.demonstrations} has one episode of each task, but {config.credit} compares the "
             "episodes of a group: take a scheme that does not, such as oreo or turn_ppo"
         )
+    if needs_greedy_episodes(config, []) and any(trajectory.greedy_return is None for trajectory in played):
+        raise ValueError(
+            f"demonstrations: {config.demonstrations} does not tell the returns of greedy episodes, which "
+            f"{config.credit} needs and nobody plays offline: take another scheme, such as oreo or turn_ppo"
+        )
 
 
 def make_tasks(config: RunConfig) -> Tasks:

@@ -49,7 +49,13 @@ def rewritten(trajectory: Trajectory, scribe: LLMAgent, rules: str) -> Trajector
         kept = turn.response if scribe.format.parse(turn.response).action == turn.action else None
         decision = scribe.write(view, turn.action, response=kept)
         if decision.stop_reason is not None:
-            return replace(trajectory, turns=turns, stop_reason=decision.stop_reason)
+            return replace(
+                trajectory,
+                turns=turns,
+                stop_reason=decision.stop_reason,
+                final_observation=turn.observation,
+                final_state_key=turn.state_key,
+            )
         turns.append(
             replace(
                 turn,

@@ -22,7 +22,7 @@ from agentgym.train import main
 from tests.small_model import SETTINGS
 
 STEPS = 12
-# Dropout, a schedule and several passes: whatever has a state that could be lost.
+# Dropout, a schedule, several passes, replay and a curriculum: whatever has a state that could be lost.
 RUN = SETTINGS | {
     "max_steps": STEPS,
     "save_steps": 2,
@@ -31,6 +31,10 @@ RUN = SETTINGS | {
     "warmup_steps": 3,
     "lora_dropout": 0.1,
     "eval_episodes": 4,
+    "success_replay": True,
+    "success_replay_kwargs": {"std_below": 0.6, "mean_below": 0.6},
+    "task_sampler": "curriculum",
+    "task_sampler_kwargs": {"warmup": 2},
 }
 
 

@@ -63,9 +63,9 @@ class Fragile(FrozenLakeEnv):
 
 
 def test_a_group_whose_greedy_episode_is_lost_is_not_learned_from(cloned_model: Path, tmp_path: Path) -> None:
-    register("test/FragileLake-v0", Fragile)
+    register("test/Threadbare-v0", Fragile)
     Fragile.resets_left = 1000
-    settings: dict[str, Any] = {"env_id": "test/FragileLake-v0", "credit": "remax", "max_steps": 1, "num_envs": 1}
+    settings: dict[str, Any] = {"env_id": "test/Threadbare-v0", "credit": "remax", "max_steps": 1, "num_envs": 1}
     trainer = make_trainer(cloned_model, tmp_path, **settings)
     Fragile.resets_left = 9  # two groups of four, and one of their greedy episodes
     (step,) = trainer.train()

@@ -86,6 +86,10 @@ def test_two_processes_learn_from_the_groups_of_one(walks) -> None:
     [
         ({"demonstrations": "expert"}, "trainer is offline: name a trajectory file or a run as demonstrations"),
         ({"credit": "grpo"}, "has one episode of each task, but grpo compares the episodes of a group"),
+        (
+            {"credit": "remax", "credit_kwargs": {}},
+            "does not tell the returns of greedy episodes, which remax needs and nobody plays offline",
+        ),
         ({"show_admissible_actions": True}, "files do not tell admissible actions"),
         (
             {"env_id": "agentgym/Sokoban-v0", "env_kwargs": {}},
