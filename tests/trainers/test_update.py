@@ -142,6 +142,8 @@ def naive_surrogates(name, tokens, old, advantage, scale, high=0.2):
             losses.append(clipped)
         elif name == "dual_clip":
             losses.append(torch.min(clipped, torch.tensor(-1.2 * a)) if a < 0 else clipped)
+        elif name == "awr":
+            losses.append(-min(np.exp(a), 20.0) * tokens[k].logp)
         elif name == "reinforce":
             losses.append(-a * tokens[k].logp)
         elif name == "cispo":

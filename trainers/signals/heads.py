@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-
 GAIN = 10.0
 """The length of what a head reads: with Adam V then moves by 10·√(hidden size)·(learning rate) a step at most, a
 twentieth of its range for a model with 2,048 at 1e-4, which suits the adapter below it."""
