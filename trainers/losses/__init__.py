@@ -3,7 +3,7 @@
 - `ratios`: the ratio of the new policy to the old, of a token, a turn or a trajectory;
 - `policy`, `covariance`: what is made of ratio and advantage; `policy_loss` registers one, `losses()` lists all;
 - `aggregation`: what is averaged over what;
-- `regularisers`: KL estimators, entropy smoothing; `critics`, `implicit_rewards`: losses of other models.
+- `regularisers`: KL estimators, entropy smoothing; `critics`, `implicit_rewards`, `progress`: losses of other models.
 
 Shapes: `_K` sampled tokens, `_T` turns, `_N` trajectories.
 """

@@ -37,6 +37,28 @@ def archer_critic_losses(values: dict[str, torch.Tensor], targets: dict[str, tor
     return {name: (value - targets[name]).square().mean() for name, value in values.items()}
 
 
+def expectile_loss(value_T: torch.Tensor, target_T: torch.Tensor, *, expectile: float) -> torch.Tensor:
+    """The loss whose minimum is an expectile of the targets instead of their mean (arXiv:2110.06169, eq. 5): a scalar.
+
+        L = mean_T |τ − 1[d ≤ 0]|·d²,   d = target − V
+
+    IQL's loss of V, for offline data: `target_T` is the target critic's Q of the actions that the data have, and for
+    τ → 1 V becomes the Q of the best of them, with no action asked of the policy. ArCHer's variant (OfflineArcher)
+    takes τ = 0.9 and fits V_j to target critic j. τ = ½ is half the mean squared error.
+    """
+    deviation_T = target_T - value_T
+    above, below = expectile * deviation_T.square(), (1 - expectile) * deviation_T.square()
+    return torch.where(deviation_T > 0, above, below).mean()
+
+
+def polyak_average(target: torch.Tensor, online: torch.Tensor, tau: float) -> torch.Tensor:
+    """(1 − τ)·θ̄ + τ·θ: the weights of a target critic after one more step of the critic that it follows.
+
+    ArCHer takes this step after each optimizer step of its critic, with τ = 0.1 (OfflineArcher: 0.05).
+    """
+    return torch.lerp(target, online, tau)
+
+
 def archer_actor_loss(logp_T: torch.Tensor, advantage_T: torch.Tensor) -> torch.Tensor:
     """ArCHer's actor loss, -mean_T A·Σ_l log π(a_l): `logp_T` is the sum of the turn's log-probabilities.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from agentgym.trainers.arrays import BoolArray, IntArray
+from agentgym.trainers.arrays import IntArray
+from agentgym.trainers.segments import last_entries
 
 
 def prime_cross_entropy(q_sum_N: torch.Tensor, outcome_N: torch.Tensor, *, beta: float = 0.05) -> torch.Tensor:
@@ -19,13 +19,14 @@ def prime_cross_entropy(q_sum_N: torch.Tensor, outcome_N: torch.Tensor, *, beta:
     return F.binary_cross_entropy_with_logits(beta * q_sum_N, outcome_N)
 
 
-def n_preference_pairs(turn_offsets_N: IntArray, group_N: IntArray, success_N: BoolArray) -> int:
-    """How many pairs of a success and a failure of the same group `trajectory_dpo` takes the mean over."""
-    counts_N = np.diff(turn_offsets_N) > 0
-    n_groups = int(group_N.max(initial=-1)) + 1
-    won_g = np.bincount(group_N[success_N & counts_N], minlength=n_groups)
-    lost_g = np.bincount(group_N[~success_N & counts_N], minlength=n_groups)
-    return int((won_g * lost_g).sum())
+def prime_token_rewards(q_K: torch.Tensor, token_offsets_N: IntArray, *, beta: float = 0.05) -> torch.Tensor:
+    """PRIME's reward of each token, β q, and 0 for the last of each response: its reward is the outcome. Shape (K,).
+
+    As in the official recipe; the paper gives every token its reward. `prime` normalises them.
+    """
+    reward_K = beta * q_K
+    reward_K[torch.as_tensor(last_entries(token_offsets_N), device=q_K.device)] = 0.0
+    return reward_K
 
 
 def trajectory_dpo(
@@ -39,12 +40,40 @@ def trajectory_dpo(
     group, of all groups together; a group without both has none. 0 where there are no pairs; a trajectory without
     turns is in none.
     """
+    mean_N = mean_step_rewards(step_reward_T, turn_offsets_N)
+    has_turns_N = torch.as_tensor(turn_offsets_N[1:] > turn_offsets_N[:-1], device=step_reward_T.device)
+    margin_P = preference_margins(mean_N[has_turns_N], group_N[has_turns_N.cpu().numpy()], success_N[has_turns_N])
+    return -F.logsigmoid(margin_P).mean() if len(margin_P) else step_reward_T.sum() * 0.0
+
+
+def mean_step_rewards(step_reward_T: torch.Tensor, turn_offsets_N: IntArray) -> torch.Tensor:
+    """Q: the mean of each trajectory's step rewards, 0 for one without turns. Shape (N,)."""
     count_N = torch.as_tensor(turn_offsets_N[1:] - turn_offsets_N[:-1], device=step_reward_T.device)
     trajectory_T = torch.repeat_interleave(torch.arange(len(count_N), device=count_N.device), count_N)
     sum_N = step_reward_T.new_zeros(len(count_N)).index_add(0, trajectory_T, step_reward_T)
-    mean_N = sum_N / count_N.clamp(min=1)
-    group = torch.as_tensor(group_N, device=step_reward_T.device)
-    won_N, lost_N = success_N.bool() & (count_N > 0), ~success_N.bool() & (count_N > 0)
-    is_pair = won_N[:, None] & lost_N[None, :] & (group[:, None] == group[None, :])
-    margin = (mean_N[:, None] - mean_N[None, :])[is_pair]
-    return -F.logsigmoid(margin).mean() if len(margin) else step_reward_T.sum() * 0.0
+    return sum_N / count_N.clamp(min=1)
+
+
+def preference_margins(score_N: torch.Tensor, group_N: IntArray, success_N: torch.Tensor) -> torch.Tensor:
+    """How far the succeeded one's score is above the failed one's, in each pair of these in a group. Shape (pairs,).
+
+    The share above 0 is how often the model that scores is right.
+    """
+    group = torch.as_tensor(group_N, device=score_N.device)
+    is_pair = success_N.bool()[:, None] & ~success_N.bool()[None, :] & (group[:, None] == group[None, :])
+    return (score_N[:, None] - score_N[None, :])[is_pair]
+
+
+def pairwise_accuracy(score_N: torch.Tensor, group_N: IntArray, outcome_N: torch.Tensor) -> torch.Tensor:
+    """How often the response with the better outcome has the higher score, among those of a task: a scalar.
+
+    Pairs count by how far their outcomes, in [0, 1], are apart; the mean over groups, ½ for a group whose outcomes
+    are all the same. A tie is wrong. PRIME's metric of its reward model.
+    """
+    accuracy = []
+    for group in dict.fromkeys(group_N.tolist()):
+        score, outcome = score_N[group_N == group], outcome_N[group_N == group]
+        better = (outcome[:, None] - outcome[None, :]).clamp(min=0)
+        right = (better * (score[:, None] > score[None, :])).sum()
+        accuracy.append(right / better.sum() if better.any() else torch.full_like(right, 0.5))
+    return torch.stack(accuracy).mean()

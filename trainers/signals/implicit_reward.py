@@ -19,13 +19,19 @@ from pydantic import Field
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.experience import Experience
-from agentgym.trainers.losses.implicit_rewards import n_preference_pairs, prime_cross_entropy, trajectory_dpo
+from agentgym.trainers.losses.implicit_rewards import (
+    mean_step_rewards,
+    preference_margins,
+    prime_cross_entropy,
+    prime_token_rewards,
+    trajectory_dpo,
+)
 from agentgym.trainers.metrics import Sums
 from agentgym.trainers.minibatches import deal
 from agentgym.trainers.parameters import Positive
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import logprob
-from agentgym.trainers.segments import last_entries, segment_mean, segment_sum
+from agentgym.trainers.segments import segment_sum
 from agentgym.trainers.signals.second_model import SecondModel
 from agentgym.trainers.signals.signal import Resources, Signal
 
@@ -154,22 +160,27 @@ class ImplicitStepReward(ImplicitReward):
 
     def loss(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
         """See `losses.implicit_rewards.trajectory_dpo`."""
-        reward_T = q_K.new_zeros(batch.n_turns).index_add(0, torch.from_numpy(batch.turn_K), self.beta * q_K)
         success_N = torch.from_numpy(batch.flags("success_N"))
-        return trajectory_dpo(reward_T, batch.turn_offsets_N, batch.group_N, success_N)
+        return trajectory_dpo(self._step_rewards(q_K, batch), batch.turn_offsets_N, batch.group_N, success_N)
 
     def n_terms(self, batch: TurnBatch) -> int:
         """The pairs."""
-        return n_preference_pairs(batch.turn_offsets_N, batch.group_N, batch.flags("success_N"))
+        return len(self._margins(torch.zeros(batch.n_tokens), batch))
 
     def accuracy(self, q_K: FloatArray, batch: TurnBatch) -> float:
         """The pairs in which the success has the higher reward; half of those with equal ones."""
-        reward_T = segment_sum(q_K, batch.turn_K, batch.n_turns)
-        mean_N = segment_mean(reward_T, batch.trajectory_T, batch.n_trajectories)
-        won_N, counts_N = batch.flags("success_N"), batch.n_turns_N > 0
-        is_pair = (won_N & counts_N)[:, None] & (~won_N & counts_N) & (batch.group_N[:, None] == batch.group_N)
-        margin = (mean_N[:, None] - mean_N)[is_pair]
-        return float((margin > 0).sum() + 0.5 * (margin == 0).sum())
+        margin_P = self._margins(torch.from_numpy(q_K), batch)
+        return float((margin_P > 0).sum() + 0.5 * (margin_P == 0).sum())
+
+    def _step_rewards(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
+        return q_K.new_zeros(batch.n_turns).index_add(0, torch.from_numpy(batch.turn_K), self.beta * q_K)
+
+    def _margins(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
+        """By how much the success of each pair has the higher mean reward: shape (pairs,)."""
+        mean_N = mean_step_rewards(self._step_rewards(q_K, batch), batch.turn_offsets_N)
+        has_turns_N = batch.n_turns_N > 0
+        won_N = torch.from_numpy(batch.flags("success_N"))[has_turns_N]
+        return preference_margins(mean_N[has_turns_N], batch.group_N[has_turns_N], won_N)
 
 
 class ImplicitTokenReward(ImplicitReward):
@@ -186,9 +197,8 @@ class ImplicitTokenReward(ImplicitReward):
 
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Shape (K,), in nats times β."""
-        reward_K = self.beta * self.log_ratio(experience)
-        reward_K[last_entries(experience.batch.token_offsets_N)] = 0.0
-        return {"implicit_reward_K": reward_K}
+        q_K = torch.from_numpy(self.log_ratio(experience))
+        return {"implicit_reward_K": prime_token_rewards(q_K, experience.batch.token_offsets_N, beta=self.beta).numpy()}
 
     def loss(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
         """See `losses.implicit_rewards.prime_cross_entropy`."""

@@ -17,7 +17,7 @@ from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.demonstration_files import read_demonstrations
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.layout import lay_out_ends
-from agentgym.trainers.losses.progress import progress_residual
+from agentgym.trainers.losses.progress import progress_loss
 from agentgym.trainers.metrics import Sums
 from agentgym.trainers.minibatches import deal
 from agentgym.trainers.parameters import NonNegative, Positive
@@ -118,13 +118,14 @@ class Progress(Signal):
         return facts | {"progress/grad_norm": norms["grad_norm"] / max(norms["steps"], 1)}
 
     def _losses(self, minibatch: Experience) -> Iterator[torch.Tensor]:
-        """What each pass adds to the loss, whose sums may lie in several passes: c_t times 2(Σ c − R)/N, held fixed."""
+        """Σ_t (∂L/∂c_t)·c_t of each pass, for the turns of a trajectory may lie in several: the gradient is L's."""
         batch, unit = minibatch.batch, self.head.unit
-        residual_N = progress_residual(batch, self._contributions(minibatch)) / unit
         total = max(sum(self.resources.processes.gather(batch.n_trajectories)), 1)
-        weight_T = (2 * residual_N / total)[batch.trajectory_T]
+        contribution_T = torch.from_numpy(self._contributions(minibatch) / unit).requires_grad_()
+        loss = progress_loss(contribution_T, batch.turn_offsets_N, torch.from_numpy(batch.episode_return_N / unit))
+        (weight_T,) = torch.autograd.grad(loss * (batch.n_trajectories / total), contribution_T)
         for each in self.model.passes(lay_out_ends(minibatch.trajectories), with_logits=False):
-            yield (each.pick(weight_T) * self._read(each) / unit).sum()
+            yield (each.pick(weight_T.numpy()) * self._read(each) / unit).sum()
 
     def _judged(self, experience: Experience) -> dict[str, float]:
         """How well the sums tell the returns of a step, before it is learned from: of all processes."""
