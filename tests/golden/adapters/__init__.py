@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .alfworld import alfworld
 from .algorithm_cases import Adapter, algorithm
+from .critics import check_archer_training, check_verl_critic
 from .gigpo import check_gigpo
 from .hiper import check_hiper
 from .losses import check_epo, check_verl_losses
@@ -24,6 +25,7 @@ ADAPTERS: dict[str, Adapter] = {
     "a2tgpo": algorithm(check_a2tgpo),
     "arpo_training": algorithm(check_arpo),
     "archer": algorithm(check_archer),
+    "archer_training": algorithm(check_archer_training),
     "empg": algorithm(check_empg),
     "epo": algorithm(check_epo),
     "gigpo": algorithm(check_gigpo),
@@ -42,6 +44,7 @@ ADAPTERS: dict[str, Adapter] = {
     "stratified_grpo": algorithm(check_stratified_grpo),
     "turn_gae": algorithm(check_turn_gae),
     "verl_agent_estimators": algorithm(check_verl_agent_estimators),
+    "verl_critic_training": algorithm(check_verl_critic),
     "verl_estimators": algorithm(check_verl_estimators),
     "verl_losses": algorithm(check_verl_losses),
     "webshop": webshop,
