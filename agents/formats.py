@@ -56,15 +56,11 @@ class Format(Protocol):
         ...
 
 
-def _element(tag: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
-    """A pair of tags and what is between them, with no further such tag inside: thinking may have left one open.
+_ACTION = re.compile(r"<action>((?:(?!</?action>).)*)</action>", re.DOTALL)
+"""A pair of tags and what is between them, with no further such tag inside: thinking may have left one open.
 
-    Forbidding them also keeps the search linear.
-    """
-    return re.compile(rf"<{tag}>((?:(?!</?{tag}>).)*)</{tag}>", re.DOTALL | flags)
-
-
-_ACTION = _element("action")
+Forbidding them also keeps the search linear.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,10 +112,15 @@ class Think:
 class Hiper:
     """HiPER's (arXiv:2602.16165): whether to go on with the present sub-goal, the sub-goal, the action.
 
-    The first pair of tags of each kind counts, as in the official code's trainer. What is missing or wrong is a fault,
-    and never an end: without a switch the sub-goal is kept, and a response without an action is action tokens
-    throughout, but for the parts that it does have. Which sub-goal is the present one stands in the response before,
-    which a dialogue shows, and a window of at least one turn; the official prompt repeats it instead.
+    Of each kind the first opening tag and the first closing one after it count, written small, as in the official
+    code's trainer. What is missing or wrong is a fault, for which an invalid action's penalty is due, and never an
+    end: without a switch the sub-goal is kept, and a response without an action is action tokens throughout, but for
+    the parts that it does have. Which sub-goal is the present one stands in the response before, which a dialogue
+    shows, and a window of at least one turn; the official prompt repeats it instead.
+
+    The official code has a second parser, for the environment, and here there is one for both. That one finds
+    `<ACTION>` too; without an action it has the last 30 characters (WebShop: 20) stand for it, here the environment is
+    told that there is none; and it takes a response with Chinese characters for invalid, here the environment says.
     """
 
     name: str = "hiper"
@@ -132,13 +133,17 @@ class Hiper:
 
     def parse(self, response: str) -> Parsed:
         """See `Format.parse`."""
-        found = {part: match for part in self.reads if (match := _TAGGED[part].search(response))}
-        texts = {part: found[part][1].strip() if part in found else "" for part in self.reads}
+        spans = {part: span for part in self.reads if (span := _tagged(part, response))}
+        texts = dict.fromkeys(self.reads, "") | {
+            part: response[start + len(f"<{part}>") : end - len(f"</{part}>")].strip()
+            for part, (start, end) in spans.items()
+        }
         texts["switch"] = texts["switch"].upper()
-        faults = [f"no <{part}>…</{part}>" for part in self.reads if not texts[part]]
-        if texts["switch"] not in ("", "KEEP", "SWITCH"):
+        faults = [f"no <{part}>…</{part}>" for part in self.reads if part not in spans]
+        if "switch" in spans and texts["switch"] not in ("KEEP", "SWITCH"):
             faults.append(f"the switch is {texts['switch']!r:.40}, not KEEP or SWITCH")
-        spans = {part: match.span() for part, match in found.items()}
+        if "action" in spans and not texts["action"]:
+            faults.append("an empty action")
         if "action" not in spans:
             spans = {"action": (0, len(response)), **spans}
         return Parsed(texts.pop("action"), texts, spans, "; ".join(faults))
@@ -149,10 +154,15 @@ class Hiper:
         return f"<switch>{switch}</switch><subgoal>{subgoal}</subgoal><action>{action}</action>"
 
 
+def _tagged(tag: str, response: str) -> tuple[int, int] | None:
+    """Where the first pair of these tags lies, whatever is inside."""
+    start = response.find(f"<{tag}>")
+    end = response.find(f"</{tag}>", start)
+    return (start, end + len(f"</{tag}>")) if 0 <= start <= end else None
+
+
 _MEMBERS = ("name", "instructions", "reads", "parse", "write")
 """Those of `Format`."""
-
-_TAGGED = {part: _element(part, re.IGNORECASE) for part in Hiper.reads}
 
 FORMATS: dict[str, Format] = {format.name: format for format in (Plain(), Think(), Hiper())}
 """The built-in formats by name."""

@@ -37,7 +37,7 @@ class TurnBatch:
     reward_T: FloatArray
     """The environment's reward for each turn."""
     valid_T: BoolArray
-    """Whether the environment understood the turn's action."""
+    """Whether the environment understood the turn's action, and nothing is wrong with the response's form."""
     state_T: IntArray | None = None
     """Numbers the anchor states: inside a group, turns with equal numbers began in equal situations."""
     final_state_N: IntArray | None = None
@@ -101,7 +101,7 @@ class TurnBatch:
             group_N=distinct((trajectory.group, trajectory.seat) for trajectory in trajectories),
             turn_offsets_N=offsets_of(len(trajectory.turns) for trajectory in trajectories),
             reward_T=np.array([turn.reward for turn in turns], dtype=np.float64),
-            valid_T=np.array([turn.is_action_valid for turn in turns], dtype=np.bool_),
+            valid_T=np.array([turn.is_action_valid and not turn.fault for turn in turns], dtype=np.bool_),
             state_T=states[: len(turns)] if has_states else None,
             final_state_N=states[len(turns) :] if has_final_states else None,
             observation_T=[turn.observation for turn in turns],

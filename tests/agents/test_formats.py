@@ -49,13 +49,14 @@ def test_an_action_is_part_of_the_response_and_has_no_marks(name: str, response:
     action = parsed.action
     assert action in response
     assert action == action.strip()
-    if name != "plain":
+    if name == "think":
         assert not re.search("</?action>", action)
     assert action or parsed.fault
 
 
 def test_a_response_without_end_takes_no_time() -> None:
-    assert get_format("think").parse("<action>" * 100_000).action == ""
+    for name in ("think", "hiper"):
+        assert get_format(name).parse("<action>" * 100_000).action == ""
 
 
 def test_unknown_formats() -> None:
@@ -75,7 +76,13 @@ def test_unknown_formats() -> None:
             {"switch": "KEEP", "subgoal": "find a mug"},
             "",
         ),
-        ("<SWITCH> switch </SWITCH> x <action>up</action>", "up", {"switch": "SWITCH"}, "no <subgoal>…</subgoal>"),
+        ("<switch> switch </switch> x <action>up</action>", "up", {"switch": "SWITCH"}, "no <subgoal>…</subgoal>"),
+        (
+            "<SWITCH>SWITCH</SWITCH><switch></switch><subgoal><subgoal> </subgoal><action>\n</action>",
+            "",
+            {"subgoal": "<subgoal>"},
+            "the switch is '', not KEEP or SWITCH; an empty action",
+        ),
         (
             "<switch>maybe</switch><subgoal>a</subgoal><action>up</action><action>down</action>",
             "up",

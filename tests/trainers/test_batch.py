@@ -65,6 +65,13 @@ def test_the_parts_of_responses_are_columns():
     assert both.columns["role_K"].tolist()[8:] == ["", ""] and both.flags("switch_T").tolist() == [False, True, False]
 
 
+def test_a_response_of_a_wrong_form_is_invalid_whatever_its_action():
+    trajectory = recorded("g", 1, 2)
+    assert TurnBatch.from_trajectories([trajectory]).valid_T.tolist() == [True, True]
+    trajectory.turns[1].fault = "no <subgoal>…</subgoal>"
+    assert TurnBatch.from_trajectories([trajectory]).valid_T.tolist() == [True, False]
+
+
 def test_technical_failures_are_refused():
     failed = recorded("g", 1)
     failed.stop_reason = StopReason.ENV_ERROR
