@@ -12,7 +12,8 @@ def clipped_value_loss(
 
         L = ½ max((V − R)², (clip(V, V_old − ε, V_old + ε) − R)²)
 
-    As in OpenAI's baselines, TRL and verl (0.5 included); not in the PPO paper. Average it as wanted.
+    As in OpenAI's baselines, TRL and verl (0.5 included; HiPER's copy of verl is without); not in the PPO paper.
+    Average it as wanted.
     """
     clipped_value_K = torch.minimum(torch.maximum(value_K, old_value_K - epsilon), old_value_K + epsilon)
     unclipped_K = (value_K - return_K).square()

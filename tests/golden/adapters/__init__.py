@@ -9,7 +9,7 @@ from .alfworld import alfworld
 from .algorithm_cases import Adapter, algorithm
 from .critics import check_archer_training, check_verl_critic
 from .gigpo import check_gigpo
-from .hiper import check_hiper
+from .hiper import check_hiper, check_hiper_training
 from .losses import check_epo, check_verl_losses
 from .offline import check_oreo
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
@@ -31,6 +31,7 @@ ADAPTERS: dict[str, Adapter] = {
     "gigpo": algorithm(check_gigpo),
     "hgpo": algorithm(check_hgpo),
     "hiper_hae": algorithm(check_hiper),
+    "hiper_training": algorithm(check_hiper_training),
     "igpo": algorithm(check_igpo),
     "istar": algorithm(check_istar),
     "ma_rlhf": algorithm(check_ma_rlhf),

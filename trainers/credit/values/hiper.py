@@ -83,7 +83,8 @@ def hiper(
     Paper and code: where the switch is judged, a comment in the official code says that the paper weighs
     V^high − V^low with (q − β), whether it switched less the probability of it; the code runs the G − V^switch
     given here, which needs a third head of the critic. The paper's form is not offered. The code takes a response
-    in which it finds no action for action tokens throughout; here that is for whoever makes `role_K` to say.
+    in which it finds no action for action tokens throughout; here that is for whoever makes `role_K` to say. A
+    token that belongs to two parts gets the advantages of both there, and here that of its one role.
     """
     reward_T = _shaped_rewards(batch, invalid_action_penalty, keep_penalty, keep_penalty_mode, consistency_penalty)
     turns_S = offsets_at(batch.flags("switch_T"), batch.turn_offsets_N)
