@@ -32,6 +32,7 @@ SIGNALS: dict[str, str] = {
     "duration_T": "what each action took, in seconds",
     "greedy_return_N": "return of a greedy rollout of the same task",
     "stratum_N": "stratum of each trajectory: a category",
+    "running_baseline_N": "what the trajectory's seat has earned of late, before it: a moving average (SPIRAL)",
     # The answer's probability
     "answer_logprob_T": "mean log-probability of the ground-truth answer's tokens before each turn",
     "final_answer_logprob_N": "mean log-probability of the ground-truth answer's tokens after the last turn",

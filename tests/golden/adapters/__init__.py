@@ -15,6 +15,7 @@ from .offline import check_oreo
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
 from .process import check_istar, check_prime, check_pure, check_spa
 from .replay import check_arpo
+from .self_play import check_spiral
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
 from .values import check_archer, check_bi_level_gae, check_ma_rlhf, check_poad, check_turn_gae
@@ -42,6 +43,7 @@ ADAPTERS: dict[str, Adapter] = {
     "ragen_bilevel_gae": algorithm(check_bi_level_gae),
     "sokoban": sokoban,
     "spa": algorithm(check_spa),
+    "spiral_training": algorithm(check_spiral),
     "stratified_grpo": algorithm(check_stratified_grpo),
     "turn_gae": algorithm(check_turn_gae),
     "verl_agent_estimators": algorithm(check_verl_agent_estimators),
