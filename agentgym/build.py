@@ -41,6 +41,7 @@ from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.replay import SuccessReplay
+from agentgym.trainers.retries import UNTOLD, Retries, get_reflector
 from agentgym.trainers.rollouts import Rollouts, get_group_filter
 from agentgym.trainers.signals.plan import Planned, plan_signals
 from agentgym.trainers.signals.signal import Resources
@@ -90,8 +91,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     """What is minimised and which signals have to work, checked before a model is loaded.
 
     Raises `ValueError` in one line for a credit scheme, a loss, a signal, a response format, a task sampler, a
-    group filter, a replay or a parameter that does not exist or is none, a scheme that needs what training does not
-    provide, groups of one for a scheme that compares siblings, and fewer groups than processes.
+    group filter, a replay, a reflector or a parameter that does not exist or is none, a scheme that needs what training
+    does not provide, groups of one for a scheme that compares siblings, and fewer groups than processes.
     """
     parts = {f"parts.{part}" for part in get_format(config.format).reads}
     if config.groups_per_step < processes.count:
@@ -124,7 +125,9 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
         )
     objective = Objective.of(config, max_episode_tokens)
     needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(needed, scheme.name)
-    return objective, plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
+    planned = plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
+    _check_retry(config, [*needs, *(need for each in planned for need in each.kind.needs)])
+    return objective, planned
 
 
 def _check_offline(config: RunConfig) -> None:
@@ -162,6 +165,26 @@ def _replay_parameters(config: RunConfig) -> dict[str, Any]:
     return check_parameters("success_replay", SuccessReplay.__init__, config.success_replay_kwargs, skip=4)
 
 
+def _check_retry(config: RunConfig, needs: Sequence[str]) -> dict[str, Any]:
+    """The reflector's parameters, checked. `needs`: of the scheme, the loss and the signals."""
+    if config.retry is None:
+        if config.retry_kwargs:
+            raise ValueError("retry_kwargs are given, but retry is null: set it to policy")
+        return {}
+    for need, reason in UNTOLD.items():
+        if need in needs and (config.learn_reflections or need == "logprob_K"):
+            raise ValueError(f"retry is {config.retry}, but {config.credit} needs {need!r}: {reason}")
+    return check_parameters(config.retry, get_reflector(config.retry).__init__, config.retry_kwargs, skip=2)
+
+
+def make_retries(config: RunConfig, agent: LLMAgent, told: Told) -> Retries | None:
+    """Who retries the agent's failed episodes, if anybody does."""
+    if config.retry is None:
+        return None
+    reflector = get_reflector(config.retry)(agent, **_check_retry(config, ()))
+    return Retries(agent, reflector, told.instructions, learn_reflections=config.learn_reflections)
+
+
 def needs_greedy_episodes(config: RunConfig, planned: Sequence[Planned]) -> bool:
     """Whether the scheme or a signal needs the return of a greedy episode, and no signal gives it."""
     need, scheme = "greedy_return_N", get_scheme(config.credit)
@@ -173,11 +196,17 @@ def needs_greedy_episodes(config: RunConfig, planned: Sequence[Planned]) -> bool
 
 
 def make_rollouts(
-    config: RunConfig, loaded: LoadedModel, agent: LLMAgent, processes: Processes, planned: Sequence[Planned]
+    config: RunConfig,
+    loaded: LoadedModel,
+    agent: LLMAgent,
+    told: Told,
+    processes: Processes,
+    planned: Sequence[Planned],
 ) -> Rollouts:
     """The rollouts of the agent on the run's tasks. `planned`: the signals of the run."""
+    retries = make_retries(config, agent, told)
     return Rollouts(
-        agent,
+        agent if retries is None else retries.first,
         agent.engine,
         loaded.model,
         partial(make_env, config, "train"),
@@ -192,6 +221,7 @@ def make_rollouts(
         config.env_workers,
         make_replay(config, processes),
         agent.at(0.0) if needs_greedy_episodes(config, planned) else None,
+        retries,
     )
 
 
@@ -254,7 +284,7 @@ def make_trainer(
     resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
     is_cloning = config.trainer == "cloning"
     rollouts = (
-        make_rollouts(config, loaded, agent, processes, planned)
+        make_rollouts(config, loaded, agent, told, processes, planned)
         if config.trainer == "reinforcement"
         else make_demonstrations(config, agent, told, processes)
     )

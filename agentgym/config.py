@@ -87,6 +87,7 @@ OWNED = {
     "entropy_smoothing": ("entropy_smoothing_kwargs",),
     "task_sampler": ("task_sampler_kwargs",),
     "success_replay": ("success_replay_kwargs",),
+    "retry": ("retry_kwargs",),
     "env_id": ("env_kwargs", "max_turns"),
 }
 """A key → the keys that hold its value's parameters."""

@@ -147,7 +147,7 @@ def _read_trajectory_file(path: Path) -> TrajectoryFile:
     trajectories = list(read_trajectories(path))
     for i, trajectory in enumerate(trajectories):
         _check_turns(trajectory, f"trajectory {i}")
-    excluded = [not trajectory.counts or trajectory.replayed for trajectory in trajectories]
+    excluded = [not (trajectory.counts and trajectory.is_own_play) for trajectory in trajectories]
     kept = [trajectory for trajectory, out in zip(trajectories, excluded, strict=True) if not out]
     try:
         check_groups(kept, group_size=None)

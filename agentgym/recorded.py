@@ -20,7 +20,7 @@ class RecordedStep:
     batch: TurnBatch
     """The table of all processes: signals, advantages, targets."""
     excluded: list[bool]
-    """Of each trajectory that was played or replayed, whether it is not in the table."""
+    """Of each trajectory that was played, replayed or retried, whether it is not in the table."""
 
 
 def places_of(batch: TurnBatch, path: Path, n_played: int) -> list[int]:

@@ -12,6 +12,7 @@ from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.replay import SuccessReplay
+from agentgym.trainers.retries import get_reflector
 from agentgym.trainers.signals.plan import signal_kind
 from agentgym.trainers.tasks import get_task_sampler
 
@@ -22,8 +23,8 @@ _WITH_KEYS = ("epsilon", "epsilon_high")
 
 
 def resolved(config: RunConfig, told: Told) -> RunConfig:
-    """`config` with the defaults of its environment, credit scheme, losses, signals, task sampler
-    and replay.
+    """`config` with the defaults of its environment, credit scheme, losses, signals, task sampler, replay and
+    reflector.
 
     `told`: what the environment tells of itself. Resolving again changes nothing, and the run is the same. Raises
     `ValueError` in one line for names and parameters that do not exist.
@@ -46,6 +47,11 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
         **(
             {"success_replay_kwargs": _complete(SuccessReplay.__init__, config.success_replay_kwargs, skip=4)}
             if config.success_replay
+            else {}
+        ),
+        **(
+            {"retry_kwargs": _complete(get_reflector(config.retry).__init__, config.retry_kwargs, skip=2)}
+            if config.retry
             else {}
         ),
         "signals": {

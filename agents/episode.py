@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentgym.agents.agent import Decision, View
-from agentgym.agents.recording import begun_turn, check_moment, close, complete, end_reason, finite, opened
+from agentgym.agents.recording import (
+    BrokenPromiseError,
+    begun_turn,
+    check_moment,
+    close,
+    complete,
+    end_reason,
+    finite,
+    opened,
+)
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 from agentgym.envs import TextEnv
@@ -43,6 +52,7 @@ class Branch:
 
     spec: EpisodeSpec
     env_state: object
+    """None in a world with one seat whose state could not be copied: then the same actions are played again."""
     trajectories: Sequence[Trajectory]
     pending: Any = None
     """What else the kind of episode has to remember."""
@@ -86,7 +96,10 @@ class SoloEpisode:
         self.env = env
         if isinstance(start, Branch):
             self.spec = start.spec
-            env.restore(start.env_state)
+            if start.env_state is None:
+                _play_again(env, start)
+            else:
+                env.restore(start.env_state)
             self.trajectories = _copied(start)
             self._observation, self._info = deepcopy(start.pending)
         else:
@@ -232,6 +245,18 @@ class SeatedEpisode:
 
 def _opened(spec: EpisodeSpec, seat: str, info: Mapping[str, Any]) -> Trajectory:
     return opened(spec.env_id, spec.seed, spec.group, spec.episode, seat, info)
+
+
+def _play_again(env: TextEnv, start: Branch) -> None:
+    """Bring `env` to where a branch begins, by its actions. Raises `BrokenPromiseError` where they lead elsewhere."""
+    (trajectory,), (there, told) = start.trajectories, start.pending
+    moments = [(turn.observation, turn.state_key) for turn in trajectory.turns] + [(there, told["state_key"])]
+    observation, info = env.reset(seed=start.spec.seed)
+    for number, moment in enumerate(moments):
+        if (observation, info["state_key"]) != moment:
+            raise BrokenPromiseError(f"the same actions lead elsewhere after {number} turns: {observation!r:.80}")
+        if number < len(trajectory.turns):
+            observation, _, _, _, info = env.step(trajectory.turns[number].action)
 
 
 def _copied(start: Branch) -> list[Trajectory]:

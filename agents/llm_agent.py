@@ -72,7 +72,7 @@ class LLMAgent:
         """See `Agent.ask`."""
         requests = []
         for view in views:
-            prompt = self._prompt(view.rules, view.turns, view.observation, view.info)
+            prompt = self._prompt_of(view)
             if len(prompt) > self.context_length - self.sampling.max_new_tokens:
                 self._overflowed.append(view)
                 continue
@@ -97,7 +97,7 @@ class LLMAgent:
         `response` is the whole response, by default the shortest of the format that gives the action. The decision
         ends the episode where prompt and response do not fit into the model's context.
         """
-        prompt = self._prompt(view.rules, view.turns, view.observation, view.info)
+        prompt = self._prompt_of(view)
         text = self.format.write(action) if response is None else response
         end = self._pieces_of(view.rules).end_of_turn_id
         ids = [*self.tokenizer.encode(text, add_special_tokens=False), *([] if end is None else [end])]
@@ -105,9 +105,17 @@ class LLMAgent:
             return Decision("", stop_reason=StopReason.CONTEXT_OVERFLOW)
         return replace(self._decide(prompt, view.turns, Sample(view, ids)), action=action)
 
+    def after(self, view: View, decision: Decision) -> Decision:
+        """A decision, token by token, as it would have been made where this is shown: with the prompt of `view`.
+
+        Without log-probabilities: they are not known after that prompt.
+        """
+        continues, added = added_prompt(tokens_through(view.turns), self._prompt_of(view))
+        return replace(decision, continues=continues, prompt_ids=added, logprobs=[])
+
     def prompt_length(self, view: View) -> int:
         """How many tokens the prompt has that answers `view`."""
-        return len(self._prompt(view.rules, view.turns, view.observation, view.info))
+        return len(self._prompt_of(view))
 
     def prompts(self, trajectory: Trajectory, rules: str) -> list[list[int]]:
         """What the agent was shown before each turn, and what it would be shown after the last: tokens.
@@ -120,6 +128,9 @@ class LLMAgent:
         last = self._prompt(rules, turns, observation, {"task": trajectory.task})
         return [*trajectory.prompts(), last]
 
+    def _prompt_of(self, view: View) -> list[int]:
+        return self._prompt(view.rules, view.turns, view.observation, view.info)
+
     def _prompt(self, rules: str, turns: Sequence[Turn], observation: str, info: Mapping[str, Any]) -> list[int]:
         pieces = self._pieces_of(rules)
         return self.context.prompt(pieces, turns, observation, pieces.end_of_turn_id, info)
@@ -131,7 +142,7 @@ class LLMAgent:
         return self._pieces[instructions]
 
     def _decide(self, prompt: list[int], turns: Sequence[Turn], sample: Sample) -> Decision:
-        response = self._decode(sample.ids)
+        response = self.decode(sample.ids)
         start = self._template.answer_start(response)
         parsed = self.format.parse(response[start:])
         spans = {part: (start + first, start + end) for part, (first, end) in parsed.spans.items()}
@@ -144,11 +155,11 @@ class LLMAgent:
             response_ids=sample.ids,
             logprobs=sample.logprobs,
             parts=dict(parsed.parts),
-            spans=token_spans(self._decode, sample.ids, spans),
+            spans=token_spans(self.decode, sample.ids, spans),
             fault=parsed.fault,
             policy_step=sample.policy_step,
         )
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """The text of a response. Of special tokens only those that end it are none: others may be tags of a format."""
         return str(self.tokenizer.decode([token for token in ids if token not in self._unsaid]))

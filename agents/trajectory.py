@@ -105,6 +105,11 @@ class Trajectory:
     """The return of an episode of the same task whose every token was the likeliest, where one was played."""
     replayed: bool = False
     """Whether it was played in an earlier training step, and learned from again in this one."""
+    pivot: int = 0
+    """The first turn that is learned from: where an attempt and its retry part."""
+    retry: str = ""
+    """What it is of a second attempt: "guided", as it was played, told what to do better; "distilled", the same without
+    that in its prompts; "reflection", what is told, the response of its only turn. "" for any other trajectory."""
 
     @property
     def success(self) -> bool:
@@ -120,6 +125,11 @@ class Trajectory:
     def counts(self) -> bool:
         """Whether it says anything about the agent: all do but those of an environment that failed."""
         return self.stop_reason is not StopReason.ENV_ERROR
+
+    @property
+    def is_own_play(self) -> bool:
+        """Whether the policy of its training step has played it, and on its own."""
+        return not (self.replayed or self.retry)
 
     @property
     def total_reward(self) -> float:

@@ -13,6 +13,7 @@ from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.credit import Credit, credit, schemes
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.signals.plan import provision
+from tests.riddle_lake import RIDDLE, FirstMistake
 from tests.small_model import make_trainer
 from tests.telling_lake import TELLING_LAKE
 
@@ -78,6 +79,16 @@ RUNS: dict[str, dict[str, Any]] = {
         "groups_per_step": 3,
         "signals": {"critic": {"num_iterations": 2, "num_minibatches": 3, "learning_rate": 1e-2}},
         "max_tokens_per_micro_batch": 64,
+    },
+    # Retries whose tokens have no sampler's log-probabilities, reflections that are groups of their own.
+    "retry": {
+        "env_id": RIDDLE,
+        "env_kwargs": {"map": ["SFFG"], "max_turns": 4},
+        "retry": f"{FirstMistake.__module__}:FirstMistake",
+        "credit": "r3l",
+        "groups_per_step": 3,
+        "num_iterations": 2,
+        "window": 1,
     },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }

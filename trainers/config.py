@@ -66,6 +66,13 @@ class TrainerConfig(BaseModel):
     """Whether a group that failed as a whole learns from an earlier success of its task (ARPO)."""
     success_replay_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Its parameters (`agentgym.trainers.replay.SuccessReplay`)."""
+    retry: str | None = None
+    """Who reflects on failed episodes, which are tried again from the turn that the reflection names (R³L): null for
+    nobody, "policy", or one of your own as "module:Class" (`agentgym.agents.reflection`)."""
+    retry_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """The reflector's parameters."""
+    learn_reflections: bool = True
+    """With `retry`: whether reflections that have helped, and retries as they were played, are learned from too."""
 
     credit: str = "gigpo"
     """A credit scheme; `agentgym schemes` lists them."""

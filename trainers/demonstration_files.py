@@ -38,7 +38,7 @@ def read_demonstrations(source: str, env_id: str, *, successes: bool) -> list[Tr
     path = Path(source.partition(_MARK)[0]).expanduser()
     is_chosen = successes and path.is_dir()
     everything = (trajectory for file in _files(path) for trajectory in read_trajectories(file))
-    once = (trajectory for trajectory in everything if not trajectory.replayed)
+    once = (trajectory for trajectory in everything if trajectory.is_own_play)
     found = [trajectory for trajectory in once if (trajectory.success if is_chosen else trajectory.counts)]
     if not found:
         raise ValueError(f"demonstrations: there is no {'success' if is_chosen else 'trajectory'} in {path}")

@@ -118,6 +118,24 @@ def of_greedy(rows: Sequence[EpisodeRow]) -> dict[str, float]:
     }
 
 
+def of_retries(parts: Sequence[Sums]) -> dict[str, float]:
+    """The retries of failed attempts, by all processes; they are in no other metric but of the update."""
+    sums = Sums()
+    for part in parts:
+        sums.add(part)
+    episodes = max(sums["episodes"], 1)
+    return {
+        "retry/episodes": sums["episodes"],
+        "retry/lost": sums["lost"],
+        "retry/without_reflection": sums["attempts"] - sums["episodes"] - sums["lost"],
+        "retry/success_rate": sums["success"] / episodes,
+        "retry/better": sums["better"] / episodes,
+        "retry/worse": sums["worse"] / episodes,
+        "retry/pivot": sums["pivot"] / episodes,
+        "retry/tokens": sums["tokens"],
+    }
+
+
 def of_update(parts: Sequence[Sums], *, with_kl: bool) -> dict[str, float]:
     """What the update did, from the sums of each process."""
     sums = Sums()

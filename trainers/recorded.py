@@ -13,7 +13,7 @@ from agentgym.agents.trajectory import Trajectory, Turn
 
 TEXTS = ("role_K", "parts.", "subgoal_T", "seat_N")
 """How the names of columns of texts begin."""
-OCCASIONAL = (*TEXTS, "reward_parts.", "switch_T")
+OCCASIONAL = (*TEXTS, "reward_parts.", "switch_T", "pivot_N")
 """How the names of columns begin that a batch lacks if no turn of it happens to have them."""
 TOLD_BY_ALL_OR_NONE = ("duration_T", "score_N", "greedy_return_N")
 """Columns that are there only where every turn or episode tells them."""
@@ -26,8 +26,12 @@ def recorded_columns(trajectories: Sequence[Trajectory], turns: Sequence[Turn]) 
         columns["score_N"] = np.array([trajectory.score for trajectory in trajectories], dtype=np.float64)
     if trajectories and all(trajectory.greedy_return is not None for trajectory in trajectories):
         columns["greedy_return_N"] = np.array([trajectory.greedy_return for trajectory in trajectories])
-    if turns and all(len(turn.logprobs) == len(turn.response_ids) for turn in turns) and any(t.logprobs for t in turns):
-        columns["logprob_K"] = np.fromiter(chain(*(turn.logprobs for turn in turns)), np.float64)
+    if any(trajectory.pivot for trajectory in trajectories):
+        columns["pivot_N"] = np.array([trajectory.pivot for trajectory in trajectories], np.int64)
+    retold = {id(turn) for t in trajectories if t.retry == "distilled" for turn in t.turns if not turn.logprobs}
+    logprobs = [[np.nan] * len(turn.response_ids) if id(turn) in retold else turn.logprobs for turn in turns]
+    if any(logprobs) and all(len(of) == len(turn.response_ids) for of, turn in zip(logprobs, turns, strict=True)):
+        columns["logprob_K"] = np.fromiter(chain(*logprobs), np.float64)
     for part in sorted({part for turn in turns for part in turn.reward_parts}):
         columns[f"reward_parts.{part}_T"] = np.array([turn.reward_parts.get(part, 0.0) for turn in turns])
     if turns and all(turn.duration is not None for turn in turns):

@@ -23,7 +23,7 @@ class Records:
     """Only the first of so many steps is kept."""
 
     def write(self, experience: Experience, played: Sequence[Trajectory]) -> None:
-        """Write all that was played or replayed, and the table of what was learned from.
+        """Write all that was played, replayed or retried, and the table of what was learned from.
 
         The table's column `place_N` is each trajectory's place in the file of trajectories.
         """

@@ -19,10 +19,11 @@ from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import StopReason, Trajectory
 from agentgym.envs.names import named
-from agentgym.trainers.metrics import episode_rows, of_greedy, of_replayed
+from agentgym.trainers.metrics import Sums, episode_rows, of_greedy, of_replayed, of_retries
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.replay import SuccessReplay
+from agentgym.trainers.retries import Retried, Retries
 from agentgym.trainers.tasks import Outcome, Task, Tasks
 
 Keep: TypeAlias = Callable[[Sequence[Trajectory]], bool]
@@ -67,10 +68,18 @@ class Collected:
     learned: list[Trajectory] = field(default_factory=list)
     replayed: list[Trajectory] = field(default_factory=list)
     """Those learned from that an earlier step has played."""
+    retried: list[Trajectory] = field(default_factory=list)
+    """Those learned from that come of retries (`retries.Retries`)."""
+    retry_counts: Sums = field(default_factory=Sums)
     greedy: list[Trajectory] = field(default_factory=list)
     """Greedy episodes, which nothing is learned from but their return."""
     facts: dict[str, float] = field(default_factory=dict)
     """Metrics over all processes, beside those of the episodes that were played."""
+
+    @property
+    def recorded(self) -> list[Trajectory]:
+        """All that is written down."""
+        return [*self.played, *self.replayed, *self.retried]
 
 
 @dataclass
@@ -96,6 +105,8 @@ class Rollouts:
     replay: SuccessReplay | None = None
     greedy: Players | None = None
     """The players at temperature 0, on the same engine: they play an episode of each task that is learned from."""
+    retries: Retries | None = None
+    """Given, `players` is its `first`."""
 
     @property
     def per_process(self) -> bool:
@@ -111,7 +122,10 @@ class Rollouts:
         for _ in range(MAX_ROUNDS if self.keep else 1):
             tasks = self.tasks.draw(missing, step, first)
             groups = self._play(step, first, tasks, on_progress)
-            filled = groups if self.replay is None else {n: self.replay.fill(group) for n, group in groups.items()}
+            retried = self._retry(step, groups)
+            filled = {n: [*group, *retried.groups.get(n, [])] for n, group in groups.items()}
+            if self.replay is not None:
+                filled = {n: self.replay.fill(group) for n, group in filled.items()}
             kept = {number: self._learned(group) for number, group in filled.items() if self._keeps(group)}
             if self.greedy is not None:
                 greedy = self._play_greedily(self.greedy, step, {n: tasks[n - first] for n in kept}, kept)
@@ -121,6 +135,8 @@ class Rollouts:
             collected.played += chain(*groups.values())
             collected.learned += chain(*kept.values())
             collected.replayed += [t for group in kept.values() for t in group if t.replayed]
+            collected.retried += chain(*retried.groups.values())
+            collected.retry_counts.add(retried.counts)
             self._observe(tasks, first, groups)
             first += len(tasks)
             missing -= sum(self.processes.gather(len(kept)))
@@ -148,6 +164,12 @@ class Rollouts:
         for trajectory in trajectories:
             groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
         return groups
+
+    def _retry(self, step: int, groups: Mapping[int, Sequence[Trajectory]]) -> Retried:
+        if self.retries is None:
+            return Retried()
+        with self.engine.serving(self.model, step):
+            return self.retries.play(groups, self.make_env, num_envs=self.num_envs, workers=self.env_workers)
 
     def _play_greedily(
         self, players: Players, step: int, tasks: Mapping[int, Task], groups: Mapping[int, Sequence[Trajectory]]
@@ -199,11 +221,12 @@ class Rollouts:
         self.tasks.observe([outcomes[number] for number in sorted(outcomes)])
 
     def _facts(self, collected: Collected) -> dict[str, float]:
-        """What was replayed and what was played greedily, by all processes."""
+        """What was replayed, retried and played greedily, by all processes."""
         everyone = self.processes.gather((episode_rows(collected.replayed), episode_rows(collected.greedy)))
         replayed, greedy = (list(chain(*rows)) for rows in zip(*everyone, strict=True))
         of_replay = {} if self.replay is None else of_replayed(replayed) | {"replay/kept": len(self.replay)}
-        return of_replay | ({} if self.greedy is None else of_greedy(greedy))
+        of_retry = {} if self.retries is None else of_retries(self.processes.gather(collected.retry_counts))
+        return of_replay | of_retry | ({} if self.greedy is None else of_greedy(greedy))
 
     def _check(self, step: int, collected: Collected) -> None:
         own = (

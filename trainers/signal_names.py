@@ -26,6 +26,7 @@ SIGNALS: dict[str, str] = {
     "seat_N": "whose trajectory it is, in games with several seats",
     "replayed_N": "whether an earlier training step has played it",
     "policy_step_T": "training steps that the policy that acted had finished",
+    "pivot_N": "first turn of each trajectory that is learned from: where an attempt and its retry part (R³L)",
     "score_N": "graded success of the episode, in [0, 1]",
     "token_reward_K": "reward of each token, in place of the turns' rewards",
     "reward_parts.*_T": "named components of the reward",

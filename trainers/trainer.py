@@ -94,7 +94,7 @@ class Trainer:
                 self._expect_something(len(usable), len(collected.played))
                 experience = Experience.of(self.step, usable)
             experience, facts = self.annotate(experience, clock)
-            self.records.write(experience, [*collected.played, *collected.replayed])
+            self.records.write(experience, collected.recorded)
             learning_rate = self.learner.learning_rate
             with clock.phase("update"):
                 if self.step >= self.objective.starts_at:

@@ -25,8 +25,7 @@ from agentgym.trainers.metrics import Sums, of_update
 from agentgym.trainers.minibatches import deal
 from agentgym.trainers.objective import Objective
 from agentgym.trainers.parts import Learner
-from agentgym.trainers.policy import Pass, Policy, entropy
-from agentgym.trainers.processes import Processes
+from agentgym.trainers.policy import Pass, Policy, entropy, logprob
 from agentgym.trainers.progress import OnProgress, say_nothing
 
 
@@ -45,7 +44,7 @@ def update(
     """
     torch.manual_seed(derived_seed(seed, experience.step, "dropout", policy.processes.index))
     sums = Sums()
-    experience = _with_old_policy(experience, objective.is_one_step, policy.processes)
+    experience = _with_old_policy(experience, objective.is_one_step, policy)
     rounds = objective.num_iterations, objective.num_minibatches
     minibatches = list(deal(experience, policy.processes, *rounds, purpose=(seed, experience.step, "minibatches")))
     for number, minibatch in enumerate(minibatches):
@@ -66,21 +65,28 @@ def update(
     return of_update(policy.processes.gather(sums), with_kl=objective.beta > 0)
 
 
-def _with_old_policy(experience: Experience, is_one_step: bool, processes: Processes) -> Experience:
+def _with_old_policy(experience: Experience, is_one_step: bool, policy: Policy) -> Experience:
     """The experience with `old_logprob_K`, of who has acted, to whom ratios are taken.
 
     Where each token is learned from once, a ratio to the present policy is 1 and needs none: NaN. Only what was
-    replayed, which an earlier policy has sampled, has one then.
+    replayed, which an earlier policy has sampled, has one then. Tokens that nobody has sampled after their prompt, such
+    as those of a distilled retry, whose `logprob_K` is NaN, have that of the policy before its first step here.
     """
     batch = experience.batch
     if "logprob_K" not in batch.columns:
         return experience
-    old_logprob_K = batch.signal("logprob_K")
+    old_logprob_K = batch.columns["logprob_K"]
+    unknown_K = np.isnan(old_logprob_K)
+    replayed_K = _replayed_K(experience) & ~unknown_K
+    counts = policy.processes.gather((int(replayed_K.sum()), int(unknown_K.sum())))
+    n_replayed, n_unknown = map(sum, zip(*counts, strict=True))
     if is_one_step:
-        replayed_K = _replayed_K(experience)
-        if not sum(processes.gather(int(replayed_K.sum()))):
+        if not n_replayed + n_unknown:
             return experience
         old_logprob_K = np.where(replayed_K, old_logprob_K, np.nan)
+    elif n_unknown:
+        before_K = policy.read(experience.layout, {"logprob": logprob})["logprob"]
+        old_logprob_K = np.where(unknown_K, before_K, old_logprob_K)
     return experience.with_columns({"old_logprob_K": old_logprob_K})
 
 
@@ -155,9 +161,12 @@ def _count(
         sums[name] += (value_K.detach() * trained_K).sum().item()
     sums["tokens"] += int(trained_K.sum())
     sums["loss"] += loss.item()
-    present_K = ~_replayed_K(minibatch)[each.index_K]  # of others it is the policies that differ
-    if "logprob_K" in columns and present_K.any():
-        difference_K = (each.logprob_K.detach() - each.pick(columns["logprob_K"])).abs()[torch.from_numpy(present_K)]
+    if "logprob_K" not in columns:
+        return
+    sampler_K = np.where(_replayed_K(minibatch), np.nan, columns["logprob_K"])  # there it is the policies that differ
+    difference_K = (each.logprob_K.detach() - each.pick(sampler_K)).abs()
+    difference_K = difference_K[~difference_K.isnan()]
+    if len(difference_K):
         sums["compared"] += len(difference_K)
         sums["logp_difference"] += difference_K.sum().item()
         sums["logp_difference_max"] = max(sums["logp_difference_max"], difference_K.max().item())

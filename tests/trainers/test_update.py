@@ -146,6 +146,8 @@ def naive_surrogates(name, tokens, old, advantage, scale, high=0.2):
             losses.append(-min(np.exp(a), 20.0) * tokens[k].logp)
         elif name == "reinforce":
             losses.append(-a * tokens[k].logp)
+        elif name == "opmd":
+            losses.append(-a * tokens[k].logp / 2)
         elif name == "cispo":
             losses.append(-ratio.detach().clamp(1 - low, 1 + high_k) * a * tokens[k].logp)
         elif name == "sapo":

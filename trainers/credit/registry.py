@@ -80,9 +80,9 @@ class Credit:
         """The credit as columns of the batch that it is of.
 
         `advantage_T` and, where tokens are known, `advantage_K`; `trained_K` and `clip_scale_T` where the scheme says
-        them; targets as `target.…` and parts as `part.…`.
+        them; targets as `target.…` and parts as `part.…`. Nothing is trained before `pivot_N`, where the batch has it.
         """
-        known = {"trained_K": self.trained_K, "clip_scale_T": self.clip_scale_T}
+        known = {"trained_K": self._trained_from_the_pivot(batch), "clip_scale_T": self.clip_scale_T}
         columns = {name: array for name, array in known.items() if array is not None}
         columns["advantage_T"] = self.turn_advantages(batch)
         if batch.token_offsets_T is not None:
@@ -90,6 +90,12 @@ class Credit:
         columns |= {f"target.{name}": array for name, array in self.targets.items()}
         of_batch = {name: array for name, array in self.parts.items() if name[-2:] in ("_N", "_T", "_K")}
         return columns | {f"part.{name}": array for name, array in of_batch.items()}
+
+    def _trained_from_the_pivot(self, batch: TurnBatch) -> BoolArray | None:
+        if "pivot_N" not in batch.columns or batch.token_offsets_T is None:
+            return self.trained_K
+        after_T = batch.turn_index_T >= batch.signal("pivot_N")[batch.trajectory_T]
+        return after_T[batch.turn_K] if self.trained_K is None else self.trained_K & after_T[batch.turn_K]
 
     def token_advantages(self, batch: TurnBatch) -> FloatArray:
         """advantage_K: a turn's advantage is given to each of its response tokens."""

@@ -12,7 +12,7 @@ import torch
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.losses.ratios import anchored
 from agentgym.trainers.losses.registry import Minibatch, PolicyTokens, TokenLosses, policy_loss
-from agentgym.trainers.parameters import Positive
+from agentgym.trainers.parameters import NonNegative, Positive
 
 
 def _clip(tokens: PolicyTokens, epsilon: float, epsilon_high: float | None) -> TokenLosses:
@@ -52,6 +52,21 @@ def awr(tokens: PolicyTokens, *, temperature: Positive = 1.0, max_weight: Positi
     """
     weight_K = (tokens.advantage_K / temperature).exp().clamp(max=max_weight)
     return TokenLosses(-weight_K * tokens.logprob_K, _nowhere(tokens))
+
+
+@policy_loss("opmd", paper="arXiv:2601.03715")
+def opmd(tokens: PolicyTokens, *, tau: NonNegative = 1.0) -> TokenLosses:
+    """OPMD as R³L has it: the policy gradient without a ratio, scaled down (arXiv:2601.03715).
+
+        L = -A log π/(1 + τ)
+
+    For what was not sampled from the present policy's own prompt, such as a distilled retry: there is no ratio to go
+    wrong, and nothing holds the policy back but the learning rate. `tau` τ = 1: the official code's.
+
+    Paper and code: the official code's is compared; what the paper says of τ could not be read. AdamW takes no notice
+    of a factor on the whole loss, but the gradient's clip, a KL term and an entropy bonus do.
+    """
+    return TokenLosses(-tokens.advantage_K * tokens.logprob_K / (1 + tau), _nowhere(tokens))
 
 
 @policy_loss("ppo", paper="arXiv:1707.06347")

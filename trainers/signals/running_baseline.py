@@ -23,8 +23,9 @@ class RunningBaseline(Signal):
         b ← decay·b + (1 − decay)·R,   from b = 0, after it was read
 
     Episodes count one after the other in the order of the step's groups, by all processes together: b does not depend
-    on their number. (In the official code each process has averages of its own.) A replayed episode reads b and leaves
-    it as it is: another policy has played it. So does a seat that had no turn: what it was given is not recorded.
+    on their number. (In the official code each process has averages of its own.) A replayed episode or a retry reads b
+    and leaves it as it is: the policy has not played it on its own. Nor does a seat count that had no turn: what it was
+    given is not recorded.
     """
 
     gives = ("running_baseline_N",)
@@ -39,7 +40,7 @@ class RunningBaseline(Signal):
         """In units of the return: shape (N,)."""
         processes, returns = self.resources.processes, experience.batch.episode_return_N.tolist()
         own = [
-            (_group_number(t), (t.env_id, t.seat), value, bool(t.turns) and not t.replayed)
+            (_group_number(t), (t.env_id, t.seat), value, bool(t.turns) and t.is_own_play)
             for t, value in zip(experience.trajectories, returns, strict=True)
         ]
         everyone = processes.gather(own)

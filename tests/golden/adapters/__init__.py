@@ -15,6 +15,7 @@ from .offline import check_oreo
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
 from .process import check_istar, check_prime, check_pure, check_spa
 from .replay import check_arpo
+from .retries import check_r3l
 from .self_play import check_spiral
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
@@ -40,6 +41,7 @@ ADAPTERS: dict[str, Adapter] = {
     "poad": algorithm(check_poad),
     "prime": algorithm(check_prime),
     "pure_minform": algorithm(check_pure),
+    "r3l_training": algorithm(check_r3l),
     "ragen_bilevel_gae": algorithm(check_bi_level_gae),
     "sokoban": sokoban,
     "spa": algorithm(check_spa),
