@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from statistics import fmean
 from types import SimpleNamespace
@@ -31,20 +31,7 @@ from agentgym.trainers.signals.running_baseline import RunningBaseline
 from agentgym.trainers.signals.signal import Resources
 from agentgym.trainers.tasks import Tasks
 from agentgym.trainers.update import update
-
-
-class Between:
-    """Stands in for the processes of a run: two that answer for each other."""
-
-    def __init__(self, index: int, others: Iterator[Any] | None = None):
-        self.index, self.others, self.said = index, others, []
-
-    def gather(self, value: Any) -> list[Any]:
-        self.said.append(value)
-        if self.others is None:
-            return [value] if self.index == 0 else []
-        other = next(self.others)
-        return [value, other] if self.index == 0 else [other, value]
+from tests.between import in_two_processes
 
 
 def signal_of(processes: Any, decay: float = 0.95) -> RunningBaseline:
@@ -78,16 +65,16 @@ def test_it_tends_to_the_mean_return_of_each_seat_and_forgets_in_twenty_games() 
 def test_two_processes_are_one_and_a_state_goes_on() -> None:
     games = [game(number, west) for number, west in enumerate([1.0, -1.0, 0.5, 1.0])]
     own = [[*games[0], *games[2]], [*games[3], *games[1]]]
-    alone, said = signal_of(Processes()), []
-    for trajectories in own:  # what each says: games alternate between them
-        talking = Between(0)
-        baselines(signal_of(talking), trajectories)
-        said.append(talking.said)
+    alone = signal_of(Processes())
     expected = baselines(alone, [*chain(*games)])
-    halves = [signal_of(Between(i, iter(said[1 - i]))) for i in range(2)]
-    first, second = (baselines(half, trajectories) for half, trajectories in zip(halves, own, strict=True))
+
+    def half(processes: Any, index: int) -> tuple[list[float], RunningBaseline]:
+        signal = signal_of(processes)
+        return baselines(signal, own[index]), signal
+
+    (first, one), (second, other) = in_two_processes(half)
     assert first == [*expected[0:2], *expected[4:6]] and second == [*expected[6:8], *expected[2:4]]
-    assert halves[0].baselines == halves[1].baselines == alone.baselines
+    assert one.baselines == other.baselines == alone.baselines
 
     resumed = signal_of(Processes())
     resumed.load_state_dict(alone.state_dict())

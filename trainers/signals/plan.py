@@ -34,6 +34,7 @@ GIVERS = {
     "implicit_step_reward": "agentgym.trainers.signals.implicit_reward:ImplicitStepReward",
     "implicit_token_reward": "agentgym.trainers.signals.implicit_reward:ImplicitTokenReward",
     "progress": "agentgym.trainers.signals.progress:Progress",
+    "planning_tokens": "agentgym.trainers.signals.planning_tokens:PlanningTokens",
     "running_baseline": "agentgym.trainers.signals.running_baseline:RunningBaseline",
 }
 """Our signals that need no configuration, by the names under which one can configure them."""

@@ -38,8 +38,8 @@ def hicra(
     - `scale="std"`: A_i divided by std_g R + `epsilon`, as in `grpo`. `invalid_action_penalty`: as there.
 
     Which tokens plan is for `planning_K` to say: in the paper those of "strategic grams", phrases that recur in
-    many solutions. A group of one keeps its raw return as A_i. Turns without tokens have nothing to credit;
-    trajectories without turns are not counted.
+    many solutions. In training the signal `planning_tokens` finds them, by a rule of its own. A group of one keeps
+    its raw return as A_i. Turns without tokens have nothing to credit; trajectories without turns are not counted.
 
     Paper and code: the official code could not be read. A port of it to TRL, by others, says that it raises tokens
     of high entropy too, in correct responses longer than their group's mean; such a mask may be given as
