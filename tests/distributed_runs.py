@@ -108,6 +108,9 @@ RUNS |= {
     if scheme.function.__module__.startswith("agentgym.") and PROVIDED.issuperset(map(provision, scheme.needs))
 }
 
+#: In its first step no episode succeeds: SPIRAL, whose baseline is 0 then, would have nothing to learn from.
+RUNS["scheme spiral"] |= {"groups_per_step": 5, "max_steps": 3, "window": 0}
+
 
 @credit("every_other_turn", paper="", needs=["entropy_K"])
 def every_other_turn(batch: TurnBatch) -> Credit:
