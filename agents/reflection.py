@@ -51,7 +51,15 @@ class PolicyReflector:
     """
 
     def __init__(self, agent: LLMAgent, *, max_new_tokens: Annotated[int, Field(ge=1, description="≥ 1")] = 1024):
-        """`max_new_tokens` of a reflection: 4096 in the official configurations."""
+        """`max_new_tokens` of a reflection: 4096 in the official configurations.
+
+        Raises `ValueError` in one line where the model's context has no room for them.
+        """
+        if max_new_tokens >= agent.context_length:
+            raise ValueError(
+                f"retry_kwargs: a reflection of max_new_tokens {max_new_tokens} leaves nothing of the context of "
+                f"{agent.context_length} tokens for the episode: set it to {agent.context_length // 4} or less"
+            )
         self.agent = agent
         self.sampling = replace(agent.sampling, max_new_tokens=max_new_tokens)
         self._pieces = ChatPieces(agent.tokenizer, INSTRUCTIONS)

@@ -254,6 +254,7 @@ def test_a_helpful_reflection_is_learned_from_in_a_group_of_its_own(cloned_model
         ({"retry": "polcy"}, "unknown reflector 'polcy'.*'policy'"),
         ({"retry": "json:loads"}, "a class with a method `reflect` is expected"),
         ({"retry": "policy", "retry_kwargs": {"max_new_tokens": 0}}, "max_new_tokens"),
+        ({"retry": "policy"}, "max_new_tokens 1024 leaves nothing of the context of 256 tokens"),
         ({"credit": "optimal_token_baseline"}, "needs 'logprob_K': the tokens of a retry"),
         ({"credit": "remax"}, "needs 'greedy_return_N': .* set learn_reflections to false"),
     ],
