@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -98,3 +99,47 @@ class Learner:
         """See `Part`."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+class Lagged:
+    """Copies of parameters that follow them slowly: a target network."""
+
+    per_process = False
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter]):
+        self.parameters = list(parameters)
+        self.copies = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def follow(self, tau: float) -> None:
+        """θ̄ ← (1 − τ) θ̄ + τ θ (Polyak averaging); `tau` in [0, 1]."""
+        for copy, parameter in zip(self.copies, self.parameters, strict=True):
+            copy.lerp_(parameter, tau)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Within, the parameters have the copies' values. Nothing may be optimised meanwhile."""
+        present = [parameter.data for parameter in self.parameters]
+        for parameter, copy in zip(self.parameters, self.copies, strict=True):
+            parameter.data = copy
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self.parameters, present, strict=True):
+                parameter.data = data
+
+    @torch.no_grad()
+    def lag(self) -> float:
+        """‖θ − θ̄‖₂ over all parameters."""
+        pairs = zip(self.parameters, self.copies, strict=True)
+        return float(torch.stack([(parameter - copy).norm() for parameter, copy in pairs]).norm())
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Part`."""
+        return {"copies": [copy.detach().cpu().clone() for copy in self.copies]}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See `Part`."""
+        for copy, saved in zip(self.copies, state["copies"], strict=True):
+            copy.copy_(saved)

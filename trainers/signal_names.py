@@ -54,6 +54,8 @@ SIGNALS: dict[str, str] = {
     "v2_T": "second critic's value of the situation before the turn (V2)",
     "target_v1_T": "V1 of the slowly following target critic",
     "target_v2_T": "V2 of the slowly following target critic",
+    "target_q1_T": "target critic's Q1 of the turn's action",
+    "target_q2_T": "target critic's Q2 of the turn's action",
     "target_q1_policy_T": "target critic's Q1 of an action that the present policy samples before the turn",
     "target_q2_policy_T": "target critic's Q2 of an action that the present policy samples before the turn",
     # Implicit, learned or judged step scores

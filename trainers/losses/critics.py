@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 
@@ -26,16 +28,37 @@ def td_target(reward_T: torch.Tensor, done_T: torch.Tensor, next_value_T: torch.
     return reward_T + gamma * (1 - done_T) * next_value_T
 
 
-def archer_critic_losses(values: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def expectile_loss(value_T: torch.Tensor, target_T: torch.Tensor, *, expectile: float) -> torch.Tensor:
+    """The loss whose minimum is an expectile of the targets (IQL, arXiv:2110.06169, eq. 5): shape (T,).
+
+        L = |κ − 1[d ≤ 0]|·d²,  d = target − V
+
+    `expectile` κ in (0, 1): 0.5 is half the squared error, and the nearer to 1, the nearer is V to the largest target.
+    """
+    difference_T = target_T - value_T
+    weight_T = (expectile - (difference_T <= 0).to(difference_T)).abs()
+    return weight_T * difference_T.square()
+
+
+def archer_critic_losses(
+    values: Mapping[str, torch.Tensor], targets: Mapping[str, torch.Tensor], *, expectile: float | None = None
+) -> dict[str, torch.Tensor]:
     """ArCHer's critic losses (arXiv:2402.19446, eqs. 1 and 2): the mean squared error of each of Q1, Q2, V1, V2.
 
     `values` and `targets` have the same names. Q_j's target is `td_target` with the target critic's V_j, V_j's is the
     target critic's Q_j of an action that the present policy samples. Critic j learns from target critic j; there is
-    no minimum over the two. The losses are summed for one optimizer step.
+    no minimum over the two. The losses are summed for one optimizer step. `expectile`: V1 and V2 have the
+    `expectile_loss` instead, for targets that are the target critic's Q_j of the actions taken.
     """
     if values.keys() != targets.keys():
         raise ValueError(f"values of {', '.join(values)}, but targets of {', '.join(targets)}")
-    return {name: (value - targets[name]).square().mean() for name, value in values.items()}
+
+    def loss_T(name: str, value_T: torch.Tensor) -> torch.Tensor:
+        if expectile is not None and name.startswith("v"):
+            return expectile_loss(value_T, targets[name], expectile=expectile)
+        return (value_T - targets[name]).square()
+
+    return {name: loss_T(name, value_T).mean() for name, value_T in values.items()}
 
 
 def expectile_loss(value_T: torch.Tensor, target_T: torch.Tensor, *, expectile: float) -> torch.Tensor:

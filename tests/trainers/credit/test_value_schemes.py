@@ -291,7 +291,7 @@ def test_archer_agrees_with_a_loop_over_turns(trajectories):
 def test_archer_without_targets_needs_no_target_critics():
     turn = {"obs": "", "reward": 1, "valid": True, "q1": 3, "q2": 2, "v1": 1, "v2": 4}
     batch = TurnBatch.from_dicts([{"group": 0, "turns": [turn]}])
-    assert compute("archer", batch, critic_targets=False).turn_advantages(batch).tolist() == [1]
+    assert compute("archer", batch, critic_targets=None).turn_advantages(batch).tolist() == [1]
     with pytest.raises(ValueError, match="archer with critic_targets needs 'target_v1_T'"):
         compute("archer", batch)
 
