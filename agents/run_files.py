@@ -22,17 +22,19 @@ TRAJECTORIES = "trajectories"
 """The folder of what was played: a file for each step and process."""
 CREDIT = "credit"
 """The folder of what training computed: signals, advantages, targets."""
+REPLAY = "replay"
+"""The folder of a replay buffer: the tokens of what was played, a file for each step."""
 TRACKER = "agentgym"
 """The name that trackers know a run's project by; TensorBoard's event files lie in a folder of that name."""
 
-NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT)
+NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT, REPLAY)
 """What a run directory may hold that only a run should have put there."""
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
 _UNFINISHED_CHECKPOINT = re.compile(r"\.step-(\d{6,})\..+")
 _TRAJECTORIES = re.compile(r"step-(\d{6,})\.process-(\d+)\.jsonl(?:\.gz|\.zst)?")
 _OF_A_STEP = re.compile(r"\.?step-(\d{6,})\..+")
-"""Trajectories and credit, of any process and format, unfinished ones included."""
+"""Trajectories, credit and replay, of any process and format, unfinished ones included."""
 
 
 def checkpoint_path(run_dir: Path, finished_steps: int) -> Path:
@@ -48,6 +50,11 @@ def trajectory_path(run_dir: Path, step: int, process: int) -> Path:
 def credit_path(run_dir: Path, step: int, process: int) -> Path:
     """The file of what a process computed in a step, counted from 0."""
     return run_dir / CREDIT / f"step-{step:06d}.process-{process}.npz"
+
+
+def replay_path(run_dir: Path, step: int) -> Path:
+    """The file of what a replay buffer keeps of a step, counted from 0."""
+    return run_dir / REPLAY / f"step-{step:06d}.npy"
 
 
 def credit_beside(trajectories: Path) -> Path:
@@ -85,7 +92,7 @@ def list_step_files(run_dir: Path) -> list[tuple[int, Path]]:
         *_numbered(run_dir / CHECKPOINTS, _CHECKPOINT),
         *_numbered(run_dir / CHECKPOINTS, _UNFINISHED_CHECKPOINT),
     ]
-    within = [*_numbered(run_dir / TRAJECTORIES, _OF_A_STEP), *_numbered(run_dir / CREDIT, _OF_A_STEP)]
+    within = [each for folder in (TRAJECTORIES, CREDIT, REPLAY) for each in _numbered(run_dir / folder, _OF_A_STEP)]
     return sorted(checkpoints, reverse=True) + [(step + 1, path) for step, path in sorted(within)]
 
 

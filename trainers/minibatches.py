@@ -20,7 +20,7 @@ def deal(
     An iteration goes through all groups, in an order that derives from `purpose` (`derived_seed`).
     """
     labels = [trajectory.group for trajectory in experience.trajectories]
-    everywhere = sorted({label for own in processes.gather(labels) for label in own}, key=_natural)
+    everywhere = sorted({label for own in processes.gather(labels) for label in own}, key=natural)
     number = {label: i for i, label in enumerate(everywhere)}
     group_N = np.array([number[label] for label in labels], np.int64)
     experience = experience.with_columns({"group_number_N": group_N})
@@ -30,6 +30,6 @@ def deal(
             yield experience.select(np.flatnonzero(np.isin(group_N, groups)))
 
 
-def _natural(label: str) -> list[tuple[bool, int, str]]:
+def natural(label: str) -> list[tuple[bool, int, str]]:
     """Sorts "3/10" after "3/9": the same order of groups on any number of processes."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", label)]
