@@ -281,8 +281,9 @@ def make_trainer(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
     )
-    resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps)
     is_cloning = config.trainer == "cloning"
+    scheme = Scheme("imitation", imitation, False) if is_cloning else Scheme.of(config.credit, config.credit_kwargs)
+    resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps, scheme.give)
     rollouts = (
         make_rollouts(config, loaded, agent, told, processes, planned)
         if config.trainer == "reinforcement"
@@ -292,7 +293,7 @@ def make_trainer(
         policy=policy,
         learner=learner,
         objective=objective,
-        scheme=Scheme("imitation", imitation, False) if is_cloning else Scheme.of(config.credit, config.credit_kwargs),
+        scheme=scheme,
         signals=[each.kind(resources, frozenset(each.wanted), **each.params) for each in planned],
         rollouts=rollouts,
         checkpoints=Checkpoints(run_dir, policy, fingerprint(config), config.save_steps, config.save_total_limit),

@@ -30,26 +30,28 @@ def pinned(source: str) -> str:
     return f"{place}{_MARK}{found}"
 
 
-def read_demonstrations(source: str, env_id: str, *, successes: bool) -> list[Trajectory]:
+def read_demonstrations(source: str, env_id: str, *, successes: bool, key: str = "demonstrations") -> list[Trajectory]:
     """The trajectories of a file or a run; of a run the `successes` alone, if so wished.
 
-    Raises `ValueError` in one line where there are none, and for those of another environment.
+    `key`: what the source was named as. Raises `ValueError` in one line where there are none, and for those of another
+    environment.
     """
     path = Path(source.partition(_MARK)[0]).expanduser()
     is_chosen = successes and path.is_dir()
-    everything = (trajectory for file in _files(path) for trajectory in read_trajectories(file))
+    everything = (trajectory for file in _files(path, key) for trajectory in read_trajectories(file))
     once = (trajectory for trajectory in everything if trajectory.is_own_play)
     found = [trajectory for trajectory in once if (trajectory.success if is_chosen else trajectory.counts)]
     if not found:
-        raise ValueError(f"demonstrations: there is no {'success' if is_chosen else 'trajectory'} in {path}")
+        raise ValueError(f"{key}: there is no {'success' if is_chosen else 'trajectory'} in {path}")
     if foreign := {trajectory.env_id for trajectory in found} - {env_id}:
-        raise ValueError(f"demonstrations: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
+        raise ValueError(f"{key}: {path} is of {', '.join(sorted(foreign))}, and env_id is {env_id}")
     return found
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path, key: str = "demonstrations") -> list[Path]:
     if path.is_dir():
         return [file for of_step in list_trajectories(path).values() for file in of_step]
     if not path.is_file():
-        raise ValueError(f'demonstrations: {path} is no file and no directory; there is also "{EXPERT}"')
+        also = f'; there is also "{EXPERT}"' if key == "demonstrations" else ""
+        raise ValueError(f"{key}: {path} is no file and no directory{also}")
     return [path]

@@ -61,20 +61,6 @@ def archer_critic_losses(
     return {name: loss_T(name, value_T).mean() for name, value_T in values.items()}
 
 
-def expectile_loss(value_T: torch.Tensor, target_T: torch.Tensor, *, expectile: float) -> torch.Tensor:
-    """The loss whose minimum is an expectile of the targets instead of their mean (arXiv:2110.06169, eq. 5): a scalar.
-
-        L = mean_T |τ − 1[d ≤ 0]|·d²,   d = target − V
-
-    IQL's loss of V, for offline data: `target_T` is the target critic's Q of the actions that the data have, and for
-    τ → 1 V becomes the Q of the best of them, with no action asked of the policy. ArCHer's variant (OfflineArcher)
-    takes τ = 0.9 and fits V_j to target critic j. τ = ½ is half the mean squared error.
-    """
-    deviation_T = target_T - value_T
-    above, below = expectile * deviation_T.square(), (1 - expectile) * deviation_T.square()
-    return torch.where(deviation_T > 0, above, below).mean()
-
-
 def polyak_average(target: torch.Tensor, online: torch.Tensor, tau: float) -> torch.Tensor:
     """(1 − τ)·θ̄ + τ·θ: the weights of a target critic after one more step of the critic that it follows.
 

@@ -43,3 +43,35 @@ class ValueHead(torch.nn.Module):
             self.scale.fill_(largest)
             self.linear.weight.mul_(before / self.unit)
             self.linear.bias.mul_(before / self.unit)
+
+
+class TwinHeads(torch.nn.Module):
+    """Q1, Q2 of a state and an action, V1, V2 of a state: perceptrons with two hidden layers, as in ArCHer's code.
+
+    They begin as 0 everywhere, by their last layers, and differ in the layers before: twins that were equal would stay
+    equal.
+    """
+
+    NAMES = ("q1", "q2", "v1", "v2")
+
+    def __init__(self, size: int, device: torch.device):
+        """`size`: of the vectors of states and of actions."""
+        super().__init__()
+        width = min(size, 768)  # RoBERTa's, as there
+        self.heads = torch.nn.ModuleDict(
+            {name: _perceptron(2 * size if name.startswith("q") else size, width) for name in self.NAMES}
+        ).to(device)
+
+    def forward(self, state_BH: torch.Tensor, action_BH: torch.Tensor) -> torch.Tensor:
+        """The values in the order of `NAMES`: (B, 4)."""
+        seen = {"q": torch.cat([state_BH, action_BH], dim=-1).float(), "v": state_BH.float()}
+        return torch.cat([self.heads[name](seen[name[0]]) for name in self.NAMES], dim=-1)
+
+
+def _perceptron(n_inputs: int, width: int) -> torch.nn.Sequential:
+    last = torch.nn.Linear(width, 1)
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_inputs, width), torch.nn.ReLU(), torch.nn.Linear(width, width), torch.nn.ReLU(), last
+    )

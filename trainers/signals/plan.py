@@ -36,6 +36,7 @@ GIVERS = {
     "progress": "agentgym.trainers.signals.progress:Progress",
     "planning_tokens": "agentgym.trainers.signals.planning_tokens:PlanningTokens",
     "running_baseline": "agentgym.trainers.signals.running_baseline:RunningBaseline",
+    "twin_critic": "agentgym.trainers.signals.twin_critic:TwinCritic",
 }
 """Our signals that need no configuration, by the names under which one can configure them."""
 

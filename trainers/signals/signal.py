@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.envs.told import Told
 from agentgym.trainers.arrays import FloatArray
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.credit.registry import Credit
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.processes import Processes
@@ -34,6 +36,8 @@ class Resources:
     """The run directory."""
     max_steps: int
     """Training steps of the run."""
+    give_credit: Callable[[TurnBatch], Credit]
+    """The run's credit scheme: what gives targets to a signal that fits before credit is given."""
 
 
 class Signal:

@@ -11,6 +11,7 @@ from .critics import check_archer_training, check_verl_critic
 from .gigpo import check_gigpo
 from .hiper import check_hiper, check_hiper_training
 from .losses import check_epo, check_verl_losses
+from .off_policy import check_archer_training
 from .offline import check_oreo
 from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_verl_estimators
 from .process import check_istar, check_prime, check_pure, check_spa
