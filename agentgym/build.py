@@ -41,10 +41,12 @@ from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.replay import SuccessReplay
+from agentgym.trainers.replayed_states import ReplayedStates
 from agentgym.trainers.retries import UNTOLD, Retries, get_reflector
-from agentgym.trainers.rollouts import Rollouts, get_group_filter
+from agentgym.trainers.rollouts import Collector, Rollouts, get_group_filter
 from agentgym.trainers.signals.plan import Planned, plan_signals
 from agentgym.trainers.signals.signal import Resources
+from agentgym.trainers.signals.twin_critic import TwinCritic
 from agentgym.trainers.tasks import Tasks, get_task_sampler
 from agentgym.trainers.trainer import Scheme, Trainer
 
@@ -127,6 +129,11 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
     needs = dict.fromkeys(objective.needs, "the loss") | dict.fromkeys(needed, scheme.name)
     planned = plan_signals(needs, config.signals, told.in_info | parts, told.env_id)
     _check_retry(config, [*needs, *(need for each in planned for need in each.kind.needs)])
+    if config.replayed_states and not any(issubclass(each.kind, TwinCritic) for each in planned):
+        raise ValueError(
+            f"replayed_states is {config.replayed_states}, but credit {config.credit} needs no critic with a replay "
+            "buffer, whose states these would be: set it to 0, or take credit archer"
+        )
     return objective, planned
 
 
@@ -284,17 +291,21 @@ def make_trainer(
     is_cloning = config.trainer == "cloning"
     scheme = Scheme("imitation", imitation, False) if is_cloning else Scheme.of(config.credit, config.credit_kwargs)
     resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps, scheme.give)
-    rollouts = (
+    rollouts: Collector = (
         make_rollouts(config, loaded, agent, told, processes, planned)
         if config.trainer == "reinforcement"
         else make_demonstrations(config, agent, told, processes)
     )
+    signals = [each.kind(resources, frozenset(each.wanted), **each.params) for each in planned]
+    if config.replayed_states and not is_cloning:
+        buffer = next(signal.buffer for signal in signals if isinstance(signal, TwinCritic))
+        rollouts = ReplayedStates(rollouts, buffer, agent, loaded.model, config.replayed_states, config.seed)
     return Trainer(
         policy=policy,
         learner=learner,
         objective=objective,
         scheme=scheme,
-        signals=[each.kind(resources, frozenset(each.wanted), **each.params) for each in planned],
+        signals=signals,
         rollouts=rollouts,
         checkpoints=Checkpoints(run_dir, policy, fingerprint(config), config.save_steps, config.save_total_limit),
         records=Records(run_dir, processes.index, config.trajectory_steps),

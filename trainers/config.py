@@ -74,6 +74,10 @@ class TrainerConfig(BaseModel):
     learn_reflections: bool = True
     """With `retry`: whether reflections that have helped, and retries as they were played, are learned from too."""
 
+    replayed_states: int = Field(0, ge=0)
+    """Of how many situations of all episodes so far, answered anew, the policy learns in each step, in place of what
+    was just played; for a critic with a replay buffer (credit archer). 0 for none."""
+
     credit: str = "gigpo"
     """A credit scheme; `agentgym schemes` lists them."""
     credit_kwargs: dict[str, Any] = Field(default_factory=dict)

@@ -69,6 +69,11 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return min(len(self._rows), self.capacity)
 
+    @property
+    def latest(self) -> int:
+        """The last training step whose turns are here; -1 before the first."""
+        return max(self._checksums, default=-1)
+
     def add(self, step: int, trajectories: Sequence[Trajectory]) -> None:
         """Keep the turns of a training step, of all processes. Called by all.
 

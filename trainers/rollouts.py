@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from agentgym.agents.engines import Engine
 from agentgym.agents.episode import EpisodeSpec
@@ -20,6 +20,7 @@ from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import StopReason, Trajectory
 from agentgym.envs.names import named
 from agentgym.trainers.metrics import Sums, episode_rows, of_greedy, of_replayed, of_retries
+from agentgym.trainers.parts import Part
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.replay import SuccessReplay
@@ -80,6 +81,14 @@ class Collected:
     def recorded(self) -> list[Trajectory]:
         """All that is written down."""
         return [*self.played, *self.replayed, *self.retried]
+
+
+class Collector(Part, Protocol):
+    """Where what is learned from comes from: rollouts, or demonstrations."""
+
+    def next(self, step: int, on_progress: OnProgress) -> Collected:
+        """What is played, and what of it is learned from, in a training step."""
+        ...
 
 
 @dataclass

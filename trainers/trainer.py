@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 from agentgym.agents.evaluation import NothingPlayedError
 from agentgym.trainers.batch import TurnBatch
@@ -22,7 +22,7 @@ from agentgym.trainers.parts import Learner, NotFiniteError, Part, StepError
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.records import Records
-from agentgym.trainers.rollouts import Collected
+from agentgym.trainers.rollouts import Collector
 from agentgym.trainers.signals.signal import Signal
 from agentgym.trainers.update import update
 
@@ -40,14 +40,6 @@ class Scheme:
     def of(cls, name: str, params: Mapping[str, Any]) -> Scheme:
         """The credit scheme of this name, with these parameters."""
         return cls(name, lambda batch: compute(name, batch, **params), get_scheme(name).requires_groups)
-
-
-class Collector(Part, Protocol):
-    """Where what is learned from comes from: rollouts, or demonstrations."""
-
-    def next(self, step: int, on_progress: OnProgress) -> Collected:
-        """What is played, and what of it is learned from, in a training step."""
-        ...
 
 
 class Trainer:

@@ -61,14 +61,6 @@ def archer_critic_losses(
     return {name: loss_T(name, value_T).mean() for name, value_T in values.items()}
 
 
-def polyak_average(target: torch.Tensor, online: torch.Tensor, tau: float) -> torch.Tensor:
-    """(1 − τ)·θ̄ + τ·θ: the weights of a target critic after one more step of the critic that it follows.
-
-    ArCHer takes this step after each optimizer step of its critic, with τ = 0.1 (OfflineArcher: 0.05).
-    """
-    return torch.lerp(target, online, tau)
-
-
 def archer_actor_loss(logp_T: torch.Tensor, advantage_T: torch.Tensor) -> torch.Tensor:
     """ArCHer's actor loss, -mean_T A·Σ_l log π(a_l): `logp_T` is the sum of the turn's log-probabilities.
 

@@ -53,7 +53,8 @@ class TwinCritic(Signal):
     - `expectile`: where the scheme asks for one; 0.9, OfflineArcher's, unless given.
     - `warm_start`: a file of trajectories or a run, which fills the buffer before the first step;
       `warm_start_updates` more updates are then made in that step.
-    - `critic_warmup`, a setting of the run: how many steps it learns before the policy does.
+    - Settings of the run: `critic_warmup`, how many steps it learns before the policy does; `replayed_states`, of how
+      many replayed situations, answered anew, the policy learns, in place of the turns that were just played.
 
     Of the turns that were just played, the action is the present policy's answer itself, so that it stands for a'.
 
@@ -178,7 +179,8 @@ class TwinCritic(Signal):
     def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
         """Replay."""
         step, seed, processes = experience.step, self.resources.seed, self.resources.processes
-        self.buffer.add(step, experience.trajectories)
+        if self.buffer.latest < step:  # else what was played is here already, and this is something else
+            self.buffer.add(step, experience.trajectories)
         n_updates = self.num_updates + (self.warm_start_updates if step == 0 else 0)
         drawn = [self.buffer.draw(self.batch_size, derived_seed(seed, step, "replay", u)) for u in range(n_updates)]
         own = [numbers[processes.index :: processes.count] for numbers in drawn]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .alfworld import alfworld
 from .algorithm_cases import Adapter, algorithm
-from .critics import check_archer_training, check_verl_critic
+from .critics import check_verl_critic
 from .gigpo import check_gigpo
 from .hiper import check_hiper, check_hiper_training
 from .losses import check_epo, check_verl_losses
