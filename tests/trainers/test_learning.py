@@ -28,14 +28,18 @@ def credited(trainer) -> tuple[TurnBatch, Layout]:
     return TurnBatch.load(trainer.records.run_dir / "credit" / f"{name}.npz"), lay_out(played)
 
 
-def success_rates(model_dir, run_dir, steps: int = 10) -> list[float]:
+def success_rates(model_dir, run_dir, steps: int = 10, **changes: object) -> list[float]:
     settings = {"groups_per_step": 4, "group_size": 8, "max_steps": steps, "save_steps": 100}
-    trainer = make_trainer(model_dir, run_dir, **CORRIDOR, **settings)
+    trainer = make_trainer(model_dir, run_dir, **CORRIDOR, **settings, **changes)
     return [metrics["success_rate"] for metrics in trainer.train()]
 
 
-def test_success_rises(cloned_model, tmp_path):
-    rates = success_rates(cloned_model, tmp_path)
+GRAPH_ALONE = {"credit": "graphgpo", "credit_kwargs": {"episode_weight": 0.0, "invalid_action_penalty": 0.0}}
+
+
+@pytest.mark.parametrize("credit", [{}, GRAPH_ALONE], ids=["gigpo", "the graph of graphgpo alone"])
+def test_success_rises(cloned_model, tmp_path, credit):
+    rates = success_rates(cloned_model, tmp_path, **credit)
     assert rates[0] < 0.5
     assert fmean(rates[-4:]) > rates[0] + 0.25
 

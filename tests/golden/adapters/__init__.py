@@ -9,6 +9,7 @@ from .alfworld import alfworld
 from .algorithm_cases import Adapter, algorithm
 from .critics import check_verl_critic
 from .gigpo import check_gigpo
+from .graphgpo import check_graphgpo
 from .hiper import check_hiper, check_hiper_training
 from .losses import check_epo, check_verl_losses
 from .off_policy import check_archer_training
@@ -32,6 +33,7 @@ ADAPTERS: dict[str, Adapter] = {
     "empg": algorithm(check_empg),
     "epo": algorithm(check_epo),
     "gigpo": algorithm(check_gigpo),
+    "graphgpo": algorithm(check_graphgpo),
     "hgpo": algorithm(check_hgpo),
     "hiper_hae": algorithm(check_hiper),
     "hiper_training": algorithm(check_hiper_training),

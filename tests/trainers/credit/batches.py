@@ -25,6 +25,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "perplexity": st.floats(1, 9),
     "planning": st.booleans(),
     "role": st.sampled_from(["switch", "subgoal", "action", ""]),
+    "success": st.booleans(),
     "duration": st.floats(0.01, 60),
     "stratum": st.sampled_from(["no search", "one search", "two"]),
     "answer_logprob": st.floats(-8, 0),
@@ -37,6 +38,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "stage": st.sampled_from(["plan", "search", "write"]),
 }
 """What the values of a signal may be; quarters for all others."""
+
+ROOMS = st.sampled_from(["hall", "kitchen", "cellar", "attic"])
 
 PARTS = ("outcome", "format")
 """The names that stand for the star in a signal such as `reward_parts.*_T`."""
@@ -55,11 +58,11 @@ def batches(
 ) -> list[dict[str, Any]]:
     """Trajectories as `TurnBatch.from_dicts` takes them: up to 3 groups, 5 turns, 3 tokens a turn.
 
-    `signals`: names as in a scheme's `needs` ("value_T", "reward_parts.*_T"); others ("tokens", "state_key")
-    are always there. `values`: strategies for the values of a signal, by its name without the axis.
+    `signals`: names as in a scheme's `needs` ("value_T", "reward_parts.*_T"); others ("tokens", "state_key",
+    "final_state_N") are always there. `values`: strategies for the values of a signal, by its name without the axis.
     """
     strategies = {**VALUES, **(values or {})}
-    keys = [_key(name) for name in signals if name[-2:] in ("_N", "_T", "_K")]
+    keys = [_key(name) for name in signals if is_column(name)]
 
     def value(key: str, n_tokens: int, axis: str) -> Any:
         strategy = strategies.get(key.removesuffix(".*"), quarters)
@@ -70,8 +73,13 @@ def batches(
     def turn() -> dict[str, Any]:
         tokens = draw(st.lists(st.integers(0, 2), min_size=min_tokens, max_size=3))
         own = {key: value(key, len(tokens), axis) for key, axis in keys if axis != "_N"}
-        obs = draw(st.sampled_from(["hall", "kitchen", "cellar", "attic"]))
-        return {"obs": obs, "reward": draw(rewards), "valid": draw(st.booleans()), "tokens": tokens, **_nested(own)}
+        return {
+            "obs": draw(ROOMS),
+            "reward": draw(rewards),
+            "valid": draw(st.booleans()),
+            "tokens": tokens,
+            **_nested(own),
+        }
 
     def trajectory() -> dict[str, Any]:
         own = {key: value(key, 0, axis) for key, axis in keys if axis == "_N"}
@@ -79,7 +87,7 @@ def batches(
         if ("position", "_K") in keys:
             _number_positions(turns, [draw(st.integers(0, 2)) for _ in turns])
         group, truncated = draw(st.sampled_from("abc")), draw(st.booleans())
-        return {"group": group, "truncated": truncated, "turns": turns, **_nested(own)}
+        return {"group": group, "truncated": truncated, "final_obs": draw(ROOMS), "turns": turns, **_nested(own)}
 
     return [trajectory() for _ in range(draw(st.integers(0, max_trajectories)))]
 
@@ -96,7 +104,7 @@ def batch_of(trajectories: list[dict[str, Any]], signals: Iterable[str] = ()) ->
     """The batch of `trajectories`, also of none or of none with turns: then the signals are empty."""
     batch = TurnBatch.from_dicts(trajectories)
     missing = {}
-    for name in signals:
+    for name in filter(is_column, signals):
         key, axis = _key(name)
         for part in PARTS if key.endswith(".*") else ("",):
             full = f"{key.removesuffix('*')}{part}{axis}" if key.endswith(".*") else name
@@ -105,6 +113,11 @@ def batch_of(trajectories: list[dict[str, Any]], signals: Iterable[str] = ()) ->
                 missing[full] = np.empty(0)
     fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
     return TurnBatch(**{**fields, "columns": {**batch.columns, **missing}})
+
+
+def is_column(need: str) -> bool:
+    """Whether a need is one of `TurnBatch.columns`; the others are fields of their own."""
+    return need[-2:] in ("_N", "_T", "_K") and need != "final_state_N"
 
 
 def _key(name: str) -> tuple[str, str]:

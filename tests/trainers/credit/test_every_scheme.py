@@ -22,7 +22,7 @@ from agentgym.trainers.credit import Credit, Scheme, compute, get_scheme, scheme
 from agentgym.trainers.parameters import Parameter
 from agentgym.trainers.signal_names import SIGNALS
 from tests.docs_tables import is_ours
-from tests.trainers.credit.batches import PARTS, batch_of, batches, quarters
+from tests.trainers.credit.batches import PARTS, batch_of, batches, is_column, quarters
 
 SETTINGS: dict[str, list[dict[str, object]]] = {
     "reinforce": [{"gamma": 0.9, "baseline": "none", "invalid_action_penalty": 0.1}],
@@ -155,14 +155,14 @@ def _missing(name: str, params: dict[str, object], needs: list[str]) -> str | No
 def small_trajectories(needs: Iterable[str]) -> list[dict[str, Any]]:
     """Two episodes of one turn with one token, the second cut off."""
     turn: dict[str, Any] = {"obs": "here", "reward": 1.0, "valid": True, "tokens": [0]}
-    trajectory: dict[str, Any] = {"group": 0}
-    for need in needs:
+    trajectory: dict[str, Any] = {"group": 0, "final_obs": "there"}
+    for need in filter(is_column, needs):
         key, axis = need[:-2], need[-2:]
         value: object = "switch" if "category" in SIGNALS.get(need, "") or key == "role" else 1.0
         row = trajectory if axis == "_N" else turn
         if key.endswith(".*"):
             row[key.removesuffix(".*")] = dict.fromkeys(PARTS, value)
-        elif axis in ("_N", "_T", "_K"):
+        else:
             row[key] = [value] if axis == "_K" else value
     return [{**trajectory, "truncated": cut_off, "turns": [turn]} for cut_off in (False, True)]
 
@@ -316,6 +316,8 @@ def test_the_numbers_of_states_tokens_and_categories_mean_nothing(scheme, data):
     fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
     # A number of a state says nothing outside of its group; from a rollout, tokens have the tokenizer's numbers.
     fields["state_T"] = 1000 * (batch.group_T + 1) - batch.state_T
+    if batch.final_state_N is not None:
+        fields["final_state_N"] = 1000 * (batch.group_N + 1) - batch.final_state_N
     fields["token_K"] = 1000 - batch.token_K
     categories = [name for name in batch.columns if "category" in SIGNALS.get(name, "")]
     renamed = {name: np.array([f"z{text}"[::-1] for text in batch.columns[name]], dtype=object) for name in categories}
