@@ -18,6 +18,7 @@ from .outcome import check_stratified_grpo, check_verl_agent_estimators, check_v
 from .process import check_istar, check_prime, check_pure, check_spa
 from .replay import check_arpo
 from .retries import check_r3l
+from .rewards import check_istar_training, check_prime_training, check_sotopia_rl_training, check_spa_training
 from .self_play import check_spiral
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
@@ -39,16 +40,20 @@ ADAPTERS: dict[str, Adapter] = {
     "hiper_training": algorithm(check_hiper_training),
     "igpo": algorithm(check_igpo),
     "istar": algorithm(check_istar),
+    "istar_training": algorithm(check_istar_training),
     "ma_rlhf": algorithm(check_ma_rlhf),
     "oreo_training": algorithm(check_oreo),
     "poad": algorithm(check_poad),
     "prime": algorithm(check_prime),
+    "prime_training": algorithm(check_prime_training),
     "pure_minform": algorithm(check_pure),
     "r3l_training": algorithm(check_r3l),
     "ragen_bilevel_gae": algorithm(check_bi_level_gae),
     "sokoban": sokoban,
+    "sotopia_rl_training": algorithm(check_sotopia_rl_training),
     "spa": algorithm(check_spa),
     "spiral_training": algorithm(check_spiral),
+    "spa_training": algorithm(check_spa_training),
     "stratified_grpo": algorithm(check_stratified_grpo),
     "turn_gae": algorithm(check_turn_gae),
     "verl_agent_estimators": algorithm(check_verl_agent_estimators),
