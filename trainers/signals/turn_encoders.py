@@ -151,11 +151,11 @@ class TextEncoder:
             texts, return_tensors="pt", padding=True, truncation=True, max_length=self.max_length
         ).to(self.encoder.device)
         output = self.encoder(**encoded)
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is not None:
-            return pooled
-        mask = encoded["attention_mask"].unsqueeze(-1)
-        return (output.last_hidden_state * mask).sum(1) / mask.sum(1).clamp(min=1)
+        pooled: torch.Tensor | None = getattr(output, "pooler_output", None)
+        if pooled is None:
+            mask = encoded["attention_mask"].unsqueeze(-1)
+            pooled = (output.last_hidden_state * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return pooled
 
     def state_dict(self) -> dict[str, Any]:
         """See `parts.Part`."""

@@ -11,6 +11,7 @@ from .critics import check_verl_critic
 from .gigpo import check_gigpo
 from .graphgpo import check_graphgpo
 from .hiper import check_hiper, check_hiper_training
+from .known_values import check_known_values
 from .losses import check_epo, check_verl_losses
 from .off_policy import check_archer_training
 from .offline import check_oreo
@@ -41,6 +42,7 @@ ADAPTERS: dict[str, Adapter] = {
     "igpo": algorithm(check_igpo),
     "istar": algorithm(check_istar),
     "istar_training": algorithm(check_istar_training),
+    "known_values_training": algorithm(check_known_values),
     "ma_rlhf": algorithm(check_ma_rlhf),
     "oreo_training": algorithm(check_oreo),
     "poad": algorithm(check_poad),

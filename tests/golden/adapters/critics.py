@@ -44,7 +44,8 @@ def check_verl_critic(case: Row, report: Report) -> None:
         weight_K = token_weights(row_K, aggregation, max_episode_tokens=mask.shape[1])
         check(name, weight_K / weight_total(len(row_K), int(mask.any(1).sum()), aggregation))
     micro_K = row_K // params["micro_batch_rows"]  # the mean of means, which we do not do
-    check("token-mean over micro-batches", 1 / np.bincount(micro_K)[micro_K] / (micro_K.max() + 1))
+    n_micro = -(-len(mask) // params["micro_batch_rows"])
+    check("token-mean over micro-batches", 1 / np.bincount(micro_K)[micro_K] / n_micro)
 
     error_K, spread = (return_K - old_K).numpy(), return_K.numpy()
     variance = 1 - error_K.var(ddof=1) / (spread.var(ddof=1) + 1e-5)
