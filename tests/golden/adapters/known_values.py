@@ -59,7 +59,7 @@ def _check_chain(case: Row, report: Report) -> None:
     for q_A in q_SA:
         value = q_A.min().requires_grad_()
         for _ in range(HALVINGS):
-            (slope,) = torch.autograd.grad(expectile_loss(value.expand(len(actions)), q_A, expectile=1.0), value)
+            (slope,) = torch.autograd.grad(expectile_loss(value.expand(len(actions)), q_A, expectile=1.0).mean(), value)
             value = (value - slope / 2).detach().requires_grad_()
         best.append(value.item())
     report.number("iql_V_expectile_1", best, expected["iql_V_expectile_1"])
