@@ -134,6 +134,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             f"replayed_states is {config.replayed_states}, but credit {config.credit} needs no critic with a replay "
             "buffer, whose states these would be: set it to 0, or take credit archer"
         )
+    for each in planned:
+        each.kind.check(each.params, told)
     return objective, planned
 
 
@@ -197,7 +199,7 @@ def needs_greedy_episodes(config: RunConfig, planned: Sequence[Planned]) -> bool
     need, scheme = "greedy_return_N", get_scheme(config.credit)
     needs = [
         *scheme.needs_of(scheme.check_parameters(config.credit_kwargs)),
-        *(n for p in planned for n in p.kind.needs),
+        *(n for p in planned for n in p.needs),
     ]
     return need in needs and not any(need in each.wanted for each in planned)
 

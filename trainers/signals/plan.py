@@ -50,6 +50,12 @@ class Planned:
     params: Mapping[str, Any]
     wanted: set[str] = field(default_factory=set)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What it works on."""
+        needs: tuple[str, ...] = self.kind.needs_of(self.params)
+        return needs
+
 
 def plan_signals(
     needs: Mapping[str, str], configured: Mapping[str, Mapping[str, Any]], told: Iterable[str] | None, env_id: str
@@ -77,7 +83,7 @@ def plan_signals(
     def add(signal: Planned, path: tuple[str, ...]) -> None:
         if signal.name in path:
             raise ValueError(f"the signals {' and '.join(path)} need one another")
-        for need in signal.kind.needs:
+        for need in signal.needs:
             want(need, f"the signal {signal.kind.__name__}", (*path, signal.name))
         if signal not in order:
             order.append(signal)
@@ -118,7 +124,7 @@ def signal_kind(name: str) -> type[Any]:
 def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planned:
     kind = signal_kind(name)
     # `Signal` itself imports the agents; here what a subclass must have decides.
-    if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs", "compute")):
+    if not isinstance(kind, type) or not all(hasattr(kind, member) for member in ("gives", "needs_of", "compute")):
         raise ValueError(
             f"the signal {name!r} is none: a subclass of agentgym.trainers.signals.signal.Signal is expected, which "
             "says what it `gives`"

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from agentgym.agents.demonstrator import rewritten
 from agentgym.agents.trajectory import Trajectory
+from agentgym.envs.told import Told
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.demonstration_files import read_demonstrations
 from agentgym.trainers.experience import Experience
@@ -71,8 +72,8 @@ class Progress(Signal):
         super().__init__(resources, wanted)
         self.fits = "after" if fit_on is None else "before"
         self.epochs, self.num_minibatches = epochs, num_minibatches
-        self.explored = [] if fit_on is None else _explored(resources, fit_on)
-        """What the estimator still has to learn from before the first step."""
+        self.explored = None if fit_on is None else _share(resources, fit_on)
+        """This process's share of what is still to be learned from before the first step; it may be empty."""
         self.model = SecondModel(resources, "progress", model=model, lora_r=lora_r)
         self.head = ValueHead(self.model.hidden_size, 1, self.model.device)
         self.learner = Learner(
@@ -83,6 +84,12 @@ class Progress(Signal):
             weight_decay=weight_decay,
             max_grad_norm=max_grad_norm,
         )
+
+    @classmethod
+    def check(cls, params: Mapping[str, Any], told: Told) -> None:
+        """See `Signal.check`."""
+        if params.get("fit_on") is not None:
+            _explored(params["fit_on"], told.env_id)
 
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Shapes (T,): c_t in units of the reward, and truth values."""
@@ -101,9 +108,9 @@ class Progress(Signal):
         """Learn from what was explored, once, or from the step."""
         if self.fits == "after":
             return self._fit(experience)
-        if not self.explored:
+        if self.explored is None:
             return {}
-        experience, self.explored = Experience.of(0, self.explored), []
+        experience, self.explored = Experience.of(0, self.explored), None
         return self._fit(experience)
 
     def _fit(self, experience: Experience) -> dict[str, float]:
@@ -135,6 +142,7 @@ class Progress(Signal):
         sums, returns = (np.concatenate(each) for each in zip(*gathered, strict=True))
         spread = float(returns.var())
         return {
+            "progress/trajectories": len(returns),
             "progress/loss": float(((sums - returns) ** 2).mean()),
             "progress/error": float(np.abs(sums - returns).mean()),
             "progress/explained_variance": 1 - float((returns - sums).var()) / spread if spread else 0.0,
@@ -146,7 +154,7 @@ class Progress(Signal):
             "adapter": self.model.state_dict(),
             "head": self.head.state_dict(),
             "learner": self.learner.state_dict(),
-            "is_fitted": not self.explored,
+            "is_fitted": self.explored is None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,14 +163,38 @@ class Progress(Signal):
         self.head.load_state_dict(state["head"])
         self.learner.load_state_dict(state["learner"])
         if state["is_fitted"]:
-            self.explored = []
+            self.explored = None
 
 
-def _explored(resources: Resources, source: str) -> list[Trajectory]:
-    """This process's share of what a file or run holds, each trajectory a group of its own, in the policy's tokens."""
-    processes, told = resources.processes, resources.told
-    played = read_demonstrations(source, told.env_id, successes=False)[processes.index :: processes.count]
-    return [
-        replace(rewritten(trajectory, resources.agent, told.instructions), group=f"{processes.index}/{number}")
-        for number, trajectory in enumerate(played)
+def _explored(source: str, env_id: str) -> list[Trajectory]:
+    """What a file or run holds. Raises `ValueError` in one line where the returns tell no turn from another."""
+    played = read_demonstrations(source, env_id, successes=False, key="fit_on")
+    if len(returns := {trajectory.total_reward for trajectory in played}) == 1:
+        raise ValueError(
+            f"fit_on: all {len(played)} trajectories in {source} have the return {returns.pop():g}, which tells nothing "
+            "of what a turn contributes: explore with a policy that succeeds sometimes, or leave fit_on out"
+        )
+    return played
+
+
+def _share(resources: Resources, source: str) -> list[Trajectory]:
+    """This process's share of what was explored, in the policy's tokens.
+
+    Each trajectory is a group of its own, named by its place in `source`, so that any number of processes makes the
+    same minibatches. Those that do not fit into the model's context are left out: their end is lost, and so is what
+    they came to.
+    """
+    agent, told, processes = resources.agent, resources.told, resources.processes
+    if agent.context.show_admissible_actions:
+        raise ValueError("fit_on: files do not tell admissible actions; set show_admissible_actions false")
+    own = list(enumerate(_explored(source, told.env_id)))[processes.index :: processes.count]
+    written = [
+        (trajectory, replace(rewritten(trajectory, agent, told.instructions), group=f"{number}"))
+        for number, trajectory in own
     ]
+    whole = [new for old, new in written if len(new.turns) == len(old.turns)]
+    if not sum(processes.gather(len(whole))):
+        raise ValueError(
+            f"fit_on: no trajectory in {source} fits into the {agent.context_length} tokens of the model's context"
+        )
+    return whole

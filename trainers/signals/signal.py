@@ -51,6 +51,15 @@ class Signal:
     """When it learns: never, before it is computed, or after credit has been given."""
     per_process: bool = False
 
+    @classmethod
+    def needs_of(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """What it needs with these parameters: those that were given, checked."""
+        return cls.needs
+
+    @classmethod
+    def check(cls, params: Mapping[str, Any], told: Told) -> None:
+        """Refuse, by a `ValueError` of one line, what can be seen to be wrong before a model is loaded."""
+
     def __init__(self, resources: Resources, wanted: frozenset[str]):
         """`wanted`: which of its columns somebody needs. Parameters of its own are keyword-only with defaults."""
         self.resources = resources
