@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,7 @@ from agentgym.agents.agent import Decision, ExpertAgent, InstantAgent, View, pla
 from agentgym.agents.contexts import ChatPieces, Context
 from agentgym.agents.episode import EpisodeSpec
 from agentgym.agents.rollout import play
+from agentgym.agents.token_cache import TokenCache
 from agentgym.agents.trajectory import StopReason, added_prompt, tokens_through
 from agentgym.envs import TextEnv
 from agentgym.trainers.arrays import FloatArray, IntArray
@@ -27,9 +28,8 @@ class Demonstration:
     """Decisions of a demonstrator in one sequence: one decision, or a whole dialogue."""
 
     sequence: TokenSequence
-    first_token: dict[int, dict[int, float]]
-    """The distributions that the demonstrator drew the responses' first tokens from, by the token's place in
-    `sequence.sampled`."""
+    drawn_from: tuple[dict[int, float], ...]
+    """What each of `sequence.sampled` was drawn from, given the tokens before it: token to probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class _Choice:
     """One decision, in tokens."""
 
     prompt: list[int]
-    response: list[int]
-    first_token: dict[int, float]
+    response: tuple[int, ...]
+    drawn_from: list[dict[int, float]]
 
 
 def demonstrate(
@@ -54,8 +54,9 @@ def demonstrate(
     In a dialogue context the decisions of an episode come in one piece.
     """
     unplayed = iter(seeds)
+    tokens = _Responses(tokenizer)
     while chunk := list(islice(unplayed, _CHUNK)):
-        demonstrator = _Demonstrator(expert, tokenizer, context, ChatPieces(tokenizer, instructions))
+        demonstrator = _Demonstrator(expert, tokens, context, ChatPieces(tokenizer, instructions))
         specs = [EpisodeSpec("", seed, group="", sampling_seed=seed) for seed in chunk]
         play(demonstrator, make_env, specs, num_envs=1)
         for choices in demonstrator.choices.values():
@@ -69,12 +70,27 @@ _CHUNK = 32
 """Episodes that are played before the first of them is yielded: they share an environment."""
 
 
+class _Responses:
+    """Actions as responses, in tokens: most of them are played again and again."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self.end: int = tokenizer.eos_token_id
+        self._tokenizer = tokenizer
+        self._cache = TokenCache()
+
+    def __getitem__(self, action: str) -> tuple[int, ...]:
+        """The action's tokens, and the one that ends a response."""
+        return self._cache.get(
+            ("response", action), lambda: (*self._tokenizer.encode(action, add_special_tokens=False), self.end)
+        )
+
+
 class _Demonstrator(InstantAgent):
     """The expert, whose decisions are remembered in tokens, by episode."""
 
-    def __init__(self, expert: ExpertAgent, tokenizer: PreTrainedTokenizerBase, context: Context, pieces: ChatPieces):
+    def __init__(self, expert: ExpertAgent, responses: _Responses, context: Context, pieces: ChatPieces):
         super().__init__()
-        self.expert, self.tokenizer, self.context, self.pieces = expert, tokenizer, context, pieces
+        self.expert, self.responses, self.context, self.pieces = expert, responses, context, pieces
         self.choices: dict[str, list[_Choice]] = {}
 
     def decide(self, view: View) -> Decision:
@@ -88,31 +104,40 @@ class _Demonstrator(InstantAgent):
             raise
         except Exception as error:  # a search server that is down, say
             return Decision("", error=error)
-        first_token: dict[int, float] = {}
-        for alternative, probability in self.expert.distribution(view).items():
-            token = self._response(alternative)[0]
-            first_token[token] = first_token.get(token, 0.0) + probability
         decision = self.expert.decide(view)
-        end = self.tokenizer.eos_token_id
-        prompt = self.context.prompt(self.pieces, view.turns, view.observation, end, view.info)
-        response = self._response(decision.action)
-        self.choices[view.episode].append(_Choice(prompt, response, first_token))
+        response = self.responses[decision.action]
+        drawn_from = _drawn_from({self.responses[a]: p for a, p in self.expert.distribution(view).items()}, response)
+        prompt = self.context.prompt(self.pieces, view.turns, view.observation, self.responses.end, view.info)
+        self.choices[view.episode].append(_Choice(prompt, response, drawn_from))
         continues, added = added_prompt(tokens_through(view.turns), prompt)
-        return Decision(decision.action, continues=continues, prompt_ids=added, response_ids=response)
+        return Decision(decision.action, continues=continues, prompt_ids=added, response_ids=list(response))
 
-    def _response(self, action: str) -> list[int]:
-        return [*self.tokenizer.encode(action, add_special_tokens=False), self.tokenizer.eos_token_id]
+
+def _drawn_from(responses: Mapping[tuple[int, ...], float], played: tuple[int, ...]) -> list[dict[int, float]]:
+    """The distribution of each token of the response that was played, given those before it.
+
+    `responses` has the probability of each that could have been played. Each closes with a token that is nowhere else
+    in it, so that none is another's beginning.
+    """
+    found = []
+    for place, token in enumerate(played):
+        total = sum(responses.values())
+        drawn_from: dict[int, float] = {}
+        for response, probability in responses.items():
+            drawn_from[response[place]] = drawn_from.get(response[place], 0.0) + probability / total
+        found.append(drawn_from)
+        responses = {response: p for response, p in responses.items() if response[place] == token}
+    return found
 
 
 def _lay_out(choices: Sequence[_Choice]) -> Demonstration:
     """One sequence of decisions, each of whose prompts begins with what came before."""
     last = choices[-1]
     sampled: list[int] = []
-    first_token = {}
     for choice in choices:
-        first_token[len(sampled)] = choice.first_token
         sampled += range(len(choice.prompt), len(choice.prompt) + len(choice.response))
-    return Demonstration(TokenSequence((*last.prompt, *last.response), tuple(sampled)), first_token)
+    drawn_from = tuple(each for choice in choices for each in choice.drawn_from)
+    return Demonstration(TokenSequence((*last.prompt, *last.response), tuple(sampled)), drawn_from)
 
 
 def cloning_losses(
@@ -120,8 +145,8 @@ def cloning_losses(
 ) -> Iterator[torch.Tensor]:
     """Cross-entropy to the demonstrator, averaged over response tokens: the share of each pass of the model.
 
-    The first token of a response is compared with the whole distribution it was drawn from: its sample
-    would have the same mean and only add noise. Later tokens are compared with the ones played.
+    Each token of a response is compared with the whole distribution it was drawn from, given those before it: its
+    sample would have the same mean and only add noise.
 
     `observation_weight` adds as much of the cross-entropy of all other tokens, averaged too: a model that is made
     from nothing learns its world's words, and to copy names, sooner from the whole text than from responses alone.
@@ -158,14 +183,12 @@ def _targets(demonstrations: Sequence[Demonstration], observation_weight: float)
     for demonstration, sequence in zip(demonstrations, sequences, strict=True):
         whole = tuple(range(1, sequence.sampled[-1] + 1)) if observation_weight else sequence.sampled
         laid_out.append(TokenSequence(sequence.ids, whole))
-        order = {place: number for number, place in enumerate(sequence.sampled)}
+        drawn_from = dict(zip(sequence.sampled, demonstration.drawn_from, strict=True))
         for place in whole:
-            number = order.get(place)
-            if number is None:
-                entries.append((token, sequence.ids[place], observation_weight / n_others))
+            if place in drawn_from:
+                entries += [(token, value, p / n_responses) for value, p in drawn_from[place].items()]
             else:
-                drawn_from = demonstration.first_token.get(number, {sequence.ids[place]: 1.0})
-                entries += [(token, value, p / n_responses) for value, p in drawn_from.items()]
+                entries.append((token, sequence.ids[place], observation_weight / n_others))
             token += 1
     token_E, value_E, weight_E = zip(*entries, strict=True)
     targets = _Targets(np.array(token_E), np.array(value_E), np.array(weight_E, np.float64))

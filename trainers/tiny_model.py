@@ -264,7 +264,8 @@ def repetition(rng: np.random.Generator, vocabulary: int) -> Demonstration:
     length = int(rng.integers(8, 41))
     tokens = tuple(rng.integers(len(SPECIAL_TOKENS), vocabulary, length).tolist())
     # The first token of the second half could be any.
-    return Demonstration(TokenSequence(tokens + tokens, tuple(range(length + 1, 2 * length))), {})
+    foretold = tuple({token: 1.0} for token in tokens[1:])
+    return Demonstration(TokenSequence(tokens + tokens, tuple(range(length + 1, 2 * length))), foretold)
 
 
 def main(

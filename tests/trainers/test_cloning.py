@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from functools import partial
 from itertools import count, islice
@@ -40,10 +41,9 @@ def by_hand(model, demonstrations) -> tuple[float, float]:
             logp = log_probs[place - 1]
             if place not in sampled:
                 others.append(-logp[ids[place]].item())
-            elif (drawn_from := each.first_token.get(sampled.index(place))) is not None:
-                responses.append(-sum(p * logp[token].item() for token, p in drawn_from.items()))
             else:
-                responses.append(-logp[ids[place]].item())
+                drawn_from = each.drawn_from[sampled.index(place)]
+                responses.append(-sum(p * logp[token].item() for token, p in drawn_from.items()))
     return sum(responses) / len(responses), sum(others) / len(others)
 
 
@@ -74,3 +74,18 @@ def test_micro_batches_change_nothing(cloned):
     # Adam's first steps have the size of the learning rate, however small the gradient.
     difference = (weights_after(100_000) - weights_after(150)).abs()
     assert (difference < 1e-6).float().mean() > 0.98
+
+
+def test_the_tokens_of_a_response_are_as_probable_together_as_the_action():
+    loaded = load_model("tiny-household")
+    house = partial(make, "agentgym/ALFWorld-v0", size="small", max_turns=4)
+    likely = 0
+    for each in islice(demonstrate(house, ExpertAgent(0.5), loaded.tokenizer, Context(window=0), count(), ""), 60):
+        played = [each.sequence.ids[place] for place in each.sequence.sampled]
+        assert all(sum(drawn_from.values()) == pytest.approx(1) for drawn_from in each.drawn_from)
+        probability = math.prod(d[token] for d, token in zip(each.drawn_from, played, strict=True))
+        likely += probability > 0.5
+        among = 0.5 / (probability - 0.5 * (probability > 0.5))  # the actions that the demonstrator's noise draws from
+        assert among > 1
+        assert among == pytest.approx(round(among))
+    assert 20 < likely < 60
