@@ -171,8 +171,8 @@ def _explored(source: str, env_id: str) -> list[Trajectory]:
     played = read_demonstrations(source, env_id, successes=False, key="fit_on")
     if len(returns := {trajectory.total_reward for trajectory in played}) == 1:
         raise ValueError(
-            f"fit_on: all {len(played)} trajectories in {source} have the return {returns.pop():g}, which tells nothing of "
-            "what a turn contributes: explore with a policy that succeeds sometimes, or leave fit_on out"
+            f"fit_on: all {len(played)} trajectories of {source} return {returns.pop():g}, which tells nothing "
+            "of what a turn contributes: explore with a policy that succeeds sometimes, or leave fit_on out"
         )
     return played
 
