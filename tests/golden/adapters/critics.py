@@ -1,19 +1,20 @@
-"""Critics and how they learn: verl's value loss, ArCHer's losses and updates."""
+"""verl's critic: the value loss and its means, whitened advantages."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from agentgym.trainers.credit.blocks import whiten
+from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.credit import compute
 from agentgym.trainers.losses import Aggregation, token_weights, weight_total
-from agentgym.trainers.losses.critics import (
-    clipped_value_loss,
-)
+from agentgym.trainers.losses.critics import clipped_value_loss
 
 from ..compare import Report
+from .signals import turn
 
 Row = dict[str, Any]
 _AGGREGATIONS: dict[str, Aggregation] = {
@@ -50,8 +51,11 @@ def check_verl_critic(case: Row, report: Report) -> None:
     error_K, spread = (return_K - old_K).numpy(), return_K.numpy()
     variance = 1 - error_K.var(ddof=1) / (spread.var(ddof=1) + 1e-5)
     report.number("explained_variance_of_old", variance, expected["explained_variance_of_old"])
+    rows = [{"group": i, "turns": [turn(0.0, n)]} for i, n in enumerate(mask.sum(1).tolist())]
+    columns = {"value_K": old_K.numpy(), "token_reward_K": return_K.numpy()}
+    credit = compute("ppo", replace(TurnBatch.from_dicts(rows), columns=columns), gamma=0.0)
     whitened = np.zeros(mask.shape)
-    whitened[mask] = whiten(error_K)
+    whitened[mask] = credit.advantage_K
     report.number("advantage_whitened", whitened, expected["advantage_whitened"])
 
 

@@ -51,15 +51,18 @@ def _check_chain(case: Row, report: Report) -> None:
     report.same("better_action", [actions[i] for i in q_SA.argmax(1).tolist()], expected["better_action"])
 
     q_T, v_T = q_SA.flatten().numpy(), v_S.repeat_interleave(len(actions)).numpy()
-    batch = batch_of([[{"reward": 0.0}] for _ in q_T], q1_T=q_T, q2_T=q_T, v1_T=v_T, v2_T=v_T)
-    credit = compute("archer", batch, critic_targets=None)
+    columns = {f"{name}{j}_T": value_T for name, value_T in (("q", q_T), ("v", v_T), ("target_v", v_T)) for j in "12"}
+    columns |= {f"target_q{j}_policy_T": v_T for j in "12"}
+    batch = batch_of([[{"reward": 0.0}] for _ in q_T], **columns)
+    credit = compute("archer", batch)
     report.number("A", credit.turn_advantages(batch), expected["A"])
 
     best = []
     for q_A in q_SA:
         value = q_A.min().requires_grad_()
         for _ in range(HALVINGS):
-            (slope,) = torch.autograd.grad(expectile_loss(value.expand(len(actions)), q_A, expectile=1.0).mean(), value)
+            loss_A = expectile_loss(value.expand(len(actions)), q_A, expectile=1.0)
+            (slope,) = torch.autograd.grad(loss_A.mean(), value)
             value = (value - slope / 2).detach().requires_grad_()
         best.append(value.item())
     report.number("iql_V_expectile_1", best, expected["iql_V_expectile_1"])
