@@ -292,7 +292,17 @@ def make_trainer(
     )
     is_cloning = config.trainer == "cloning"
     scheme = Scheme("imitation", imitation, False) if is_cloning else Scheme.of(config.credit, config.credit_kwargs)
-    resources = Resources(policy, agent, told, processes, config.seed, run_dir, config.max_steps, scheme.give)
+    resources = Resources(
+        policy,
+        agent,
+        told,
+        processes,
+        config.seed,
+        run_dir,
+        config.max_steps,
+        scheme.give,
+        config.learning_rate,
+    )
     rollouts: Collector = (
         make_rollouts(config, loaded, agent, told, processes, planned)
         if config.trainer == "reinforcement"

@@ -89,7 +89,7 @@ def whole_loss(signal: Any, each: Pass, batch: TurnBatch) -> torch.Tensor:
     if isinstance(signal, Progress):
         sum_N = summed(signal._read(each), batch.trajectory_T[each.index_K], batch.n_trajectories)
         return (sum_N - torch.from_numpy(batch.episode_return_N)).square().mean()
-    q_K = summed(each.logprob_K, each.index_K, batch.n_tokens) - torch.from_numpy(batch.signal(signal.reference))
+    q_K = summed(each.logprob_K, each.index_K, batch.n_tokens) - torch.from_numpy(batch.signal(signal.reference_column))
     won_N = torch.from_numpy(batch.flags("success_N"))
     if isinstance(signal, ImplicitStepReward):
         reward_T = summed(signal.beta * q_K, batch.turn_K, batch.n_turns)

@@ -9,7 +9,7 @@ outcome's odds changed with each token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.batch import TurnBatch
+from agentgym.trainers.credit.blocks import discounted_returns
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.losses.implicit_rewards import (
     mean_step_rewards,
@@ -36,6 +37,8 @@ from agentgym.trainers.signals.second_model import SecondModel
 from agentgym.trainers.signals.signal import Resources, Signal
 
 Count = Annotated[int, Field(ge=1, description="≥ 1")]
+ReferenceName: TypeAlias = Literal["policy", "base"]
+Order: TypeAlias = Literal["before", "after"]
 
 
 class ImplicitReward(Signal):
@@ -45,8 +48,10 @@ class ImplicitReward(Signal):
     weights ∂L/∂q_l come of a reading without gradient, and each pass differentiates Σ (∂L/∂q_l)·log π_φ(a_l).
     """
 
-    reference: ClassVar[str]
-    """The column with log π_ref."""
+    own_reference: ClassVar[ReferenceName]
+    """The method's, where the configuration names no other."""
+    own_order: ClassVar[Order]
+    """The method's, likewise."""
 
     def __init__(
         self,
@@ -54,33 +59,56 @@ class ImplicitReward(Signal):
         wanted: frozenset[str],
         *,
         beta: Positive = 0.05,
+        reference: ReferenceName | None = None,
+        order: Order | None = None,
         model: str | None = None,
         lora_r: Count | None = None,
-        learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4,
+        learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None,
         num_minibatches: Count = 1,
         max_grad_norm: Positive = 10.0,
     ):
         """`model`: π_φ's, by default the policy's base; `lora_r`: its adapter's rank, by default that of the policy's.
 
-        `beta` 0.05 and `max_grad_norm` 10: the official codes'. `learning_rate` 1e-4: for an adapter, where they take
-        1e-6 for all weights. `num_minibatches`: optimizer steps a training step. Raises `ValueError` in one line for a
+        `reference`: π_ref is the policy that acts, or the base that π_φ adapts, `model` where it has one of its own.
+        `order`: whether a step is learned from before it is scored, or after. For both each method has its own.
+        `beta` 0.05 and `max_grad_norm` 10: the official codes'. `learning_rate`: by default twice the policy's, as
+        theirs is. A reward model that is slower than the policy falls behind it, and with the policy as its reference
+        its rewards are then against whatever the policy has just learned (`reward_model/accuracy` falls below ½).
+        `num_minibatches`: optimizer steps a training step. Raises `ValueError` in one line for a
         `model` that cannot be loaded or has another tokenizer.
         """
         super().__init__(resources, wanted)
+        self.fits = order or self.own_order
+        self.reference_column = self._reference_column({"reference": reference, "model": model})
         self.beta, self.num_minibatches = beta, num_minibatches
         self.model = SecondModel(resources, "reward", model=model, lora_r=lora_r)
         self.learner = Learner(
             self.model.parameters,
             resources.processes,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate or 2 * resources.learning_rate,
             num_steps=resources.max_steps * num_minibatches,
             max_grad_norm=max_grad_norm,
         )
 
+    @classmethod
+    def needs_of(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """See `Signal.needs_of`."""
+        column = cls._reference_column(params)
+        return cls.needs if column is None else (column, *cls.needs)
+
+    @classmethod
+    def _reference_column(cls, params: Mapping[str, Any]) -> str | None:
+        """The column with log π_ref; None where it is that of a base that the policy does not share."""
+        if (params.get("reference") or cls.own_reference) == "policy":
+            return "policy_logprob_K"
+        return "reference_logprob_K" if params.get("model") is None else None
+
     def log_ratio(self, experience: Experience) -> FloatArray:
         """q, in nats: shape (K,)."""
         logprob_K = self.model.read(experience.layout, {"logprob": logprob})["logprob"]
-        return logprob_K - experience.batch.signal(self.reference)
+        if self.reference_column is None:
+            return logprob_K - self.model.read_base(experience.layout, {"logprob": logprob})["logprob"]
+        return logprob_K - experience.batch.signal(self.reference_column)
 
     def loss(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
         """The mean loss of `n_terms(batch)` terms: a scalar, differentiable in q."""
@@ -94,10 +122,15 @@ class ImplicitReward(Signal):
         """How many of the terms, on average, the rewards are on the right side of: a sum."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
 
+    def largest(self, q_K: FloatArray, batch: TurnBatch) -> float:
+        """The largest size of what the scheme divides the rewards by."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")
+
     def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
         """Learn from the outcomes of a step. A minibatch without a term, in any process, changes nothing."""
-        processes, sums = self.resources.processes, Sums()
+        processes, sums, largest = self.resources.processes, Sums(), 0.0
         purpose = (self.resources.seed, experience.step, "reward")
+        sums.add(_outcomes(experience.batch))
         for minibatch in deal(experience, processes, 1, self.num_minibatches, purpose):
             own = self.n_terms(minibatch.batch)
             total = sum(processes.gather(own))
@@ -110,22 +143,25 @@ class ImplicitReward(Signal):
             sums["loss"] += loss.item() * total
             sums["right"] += self.accuracy(q_K.detach().numpy(), minibatch.batch)
             sums["terms"] += own
-        return self._metrics(sums)
+            largest = max(largest, self.largest(q_K.detach().numpy(), minibatch.batch))
+        return self._metrics(sums, largest)
 
     def _losses(self, minibatch: Experience, weight_K: FloatArray) -> Iterator[torch.Tensor]:
         for each in self.model.passes(minibatch.layout):
             yield (each.pick(weight_K) * each.logprob_K).sum()
 
-    def _metrics(self, own: Sums) -> dict[str, float]:
-        """Over all processes; loss and accuracy are those before the update."""
-        sums = Sums()
-        for part in self.resources.processes.gather(own):
+    def _metrics(self, own: Sums, largest: float) -> dict[str, float]:
+        """Over all processes; but for the gradient's norm, each minibatch's before it was learned from."""
+        gathered, sums = self.resources.processes.gather((own, largest)), Sums()
+        for part, _ in gathered:
             sums.add(part)
         terms = max(sums["terms"], 1)
         return {
             "reward_model/loss": sums["loss"] / terms,
             "reward_model/accuracy": sums["right"] / terms,
             "reward_model/terms": sums["terms"],
+            "reward_model/groups_with_pairs": sums["groups_with_pairs"] / max(sums["groups"], 1),
+            "reward_model/largest": max(largest for _, largest in gathered),
             "reward_model/grad_norm": own["grad_norm"] / max(own["steps"], 1),
         }
 
@@ -139,6 +175,13 @@ class ImplicitReward(Signal):
         self.learner.load_state_dict(state["learner"])
 
 
+def _outcomes(batch: TurnBatch) -> dict[str, float]:
+    """How many groups there are, and in how many both a success and a failure."""
+    won_N = batch.flags("success_N")
+    with_pairs = np.intersect1d(batch.group_N[won_N], batch.group_N[~won_N])
+    return {"groups": len(np.unique(batch.group_N)), "groups_with_pairs": len(with_pairs)}
+
+
 class ImplicitStepReward(ImplicitReward):
     """iStar's reward model (arXiv:2509.19199): preferences between trajectories of a task; the reference moves.
 
@@ -149,9 +192,9 @@ class ImplicitStepReward(ImplicitReward):
     """
 
     gives = ("implicit_reward_T",)
-    needs = ("policy_logprob_K", "success_N")
-    reference = "policy_logprob_K"
-    fits = "after"
+    needs = ("success_N",)
+    own_reference = "policy"
+    own_order = "after"
 
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Shape (T,), in nats times β."""
@@ -172,6 +215,10 @@ class ImplicitStepReward(ImplicitReward):
         margin_P = self._margins(torch.from_numpy(q_K), batch)
         return float((margin_P > 0).sum() + 0.5 * (margin_P == 0).sum())
 
+    def largest(self, q_K: FloatArray, batch: TurnBatch) -> float:
+        """Of a turn's reward."""
+        return float(self.beta * np.abs(segment_sum(q_K, batch.turn_K, batch.n_turns)).max(initial=0.0))
+
     def _step_rewards(self, q_K: torch.Tensor, batch: TurnBatch) -> torch.Tensor:
         return q_K.new_zeros(batch.n_turns).index_add(0, torch.from_numpy(batch.turn_K), self.beta * q_K)
 
@@ -191,9 +238,9 @@ class ImplicitTokenReward(ImplicitReward):
     """
 
     gives = ("implicit_reward_K",)
-    needs = ("reference_logprob_K", "success_N")
-    reference = "reference_logprob_K"
-    fits = "before"
+    needs = ("success_N",)
+    own_reference = "base"
+    own_order = "before"
 
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Shape (K,), in nats times β."""
@@ -215,3 +262,8 @@ class ImplicitTokenReward(ImplicitReward):
         q_N = segment_sum(q_K, batch.trajectory_K, batch.n_trajectories)
         sign_N = np.where(batch.flags("success_N"), q_N, -q_N)
         return float((sign_N > 0).sum() + 0.5 * (sign_N == 0).sum())
+
+    def largest(self, q_K: FloatArray, batch: TurnBatch) -> float:
+        """Of the rewards from some token to the end of its trajectory."""
+        reward_K = prime_token_rewards(torch.from_numpy(q_K), batch.token_offsets_N, beta=self.beta).numpy()
+        return float(np.abs(discounted_returns(reward_K, batch.token_offsets_N, 1.0)).max(initial=0.0))

@@ -74,6 +74,10 @@ class SecondModel:
         """See `Policy.read`."""
         return self.reader.read(layout, readings, adapter=self.adapter, with_logits=with_logits)
 
+    def read_base(self, layout: Layout, readings: Mapping[str, Reading]) -> dict[str, FloatArray]:
+        """`read`, of what it adapts: of itself before training."""
+        return self.reader.read(layout, readings, adapter=None)
+
     def passes(self, layout: Layout, *, with_logits: bool = True) -> Iterator[Pass]:
         """See `Policy.passes`."""
         return self.reader.passes(layout, adapter=self.adapter, with_logits=with_logits)

@@ -38,6 +38,8 @@ class Resources:
     """Training steps of the run."""
     give_credit: Callable[[TurnBatch], Credit]
     """The run's credit scheme: what gives targets to a signal that fits before credit is given."""
+    learning_rate: float
+    """The policy's, at its highest."""
 
 
 class Signal:
