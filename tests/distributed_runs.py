@@ -90,6 +90,14 @@ RUNS: dict[str, dict[str, Any]] = {
         "num_iterations": 2,
         "window": 1,
     },
+    # A judge fails for some trajectories, which takes others' last siblings with them.
+    "excluded": {
+        "credit": "capo_credit",
+        "groups_per_step": 3,
+        "group_size": 2,
+        "window": 1,
+        "signals": {"tests.rule_based_judge:RuleBasedJudge": {}},
+    },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 

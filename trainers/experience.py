@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from agentgym.agents.trajectory import Trajectory
@@ -45,6 +46,19 @@ class Experience:
             batch=self.batch.select(index_N),
             layout=self.layout.select(entries(self.batch.token_offsets_N, index_N)),
         )
+
+    def without_excluded(self, requires_groups: bool) -> Experience:
+        """Without the trajectories that `excluded_N` says cannot be learned from, and without that column.
+
+        As in `usable_trajectories` siblings that are left alone go too, for schemes that compare them.
+        """
+        columns = dict(self.batch.columns)
+        out_N = columns.pop("excluded_N").astype(np.bool_)
+        left = [t for t, out in zip(self.trajectories, out_N, strict=True) if not out]
+        usable = set(map(id, usable_trajectories(left, requires_groups)))
+        index_N = np.array([i for i, t in enumerate(self.trajectories) if id(t) in usable], np.int64)
+        kept = replace(self, batch=replace(self.batch, columns=columns))
+        return kept if len(index_N) == len(out_N) else kept.select(index_N)
 
     @property
     def n_retokenized(self) -> int:

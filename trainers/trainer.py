@@ -107,11 +107,13 @@ class Trainer:
             if self.checkpoints.is_due(self.step) or stopping or self.step == self.max_steps:
                 self.save()
 
-    def _expect_something(self, n_usable: int, n_played: int) -> None:
+    def _expect_something(self, n_usable: int, n_played: int, who: str = "the environment") -> int:
+        """How many cannot be learned from, in all processes. `who` failed for them."""
         usable, played = (sum(each) for each in zip(*self.processes.gather((n_usable, n_played)), strict=True))
         if not usable:
-            lost = "the environment failed so many that no group has two left to compare"
+            lost = f"{who} failed so many that no group has two left to compare"
             raise NothingPlayedError(f"step {self.step + 1}: of {played} episodes none can be learned from: {lost}")
+        return int(played - usable)
 
     def annotate(self, experience: Experience, clock: PhaseClock) -> tuple[Experience, dict[str, float]]:
         """The experience with the signals' columns and its credit, and what the signals say of their learning."""
@@ -121,6 +123,11 @@ class Trainer:
                 if signal.fits == "before":
                     facts |= self._fit(signal, experience, {})
                 experience = experience.with_columns(signal.compute(experience))
+                facts |= signal.report()
+            if "excluded_N" in experience.batch.columns:
+                kept, before = experience.without_excluded(self.scheme.requires_groups), len(experience.trajectories)
+                lost = self._expect_something(len(kept.trajectories), before, type(signal).__name__)
+                experience, facts["episodes/excluded"] = kept, facts.get("episodes/excluded", 0) + lost
         with clock.phase("credit"):
             batches = self.processes.gather(experience.batch)
             experience = experience.with_columns(experience.batch.empty_columns(batches))

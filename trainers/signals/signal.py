@@ -46,7 +46,12 @@ class Signal:
     """A part that adds columns to every experience, before credit is given."""
 
     gives: ClassVar[tuple[str, ...]]
-    """The names of its columns, in `signal_names` or of its own; with a star for a name that depends on parameters."""
+    """The names of its columns, in `signal_names` or of its own; with a star for a name that depends on parameters.
+
+    One may always be given besides: `excluded_N`, which trajectories cannot be learned from because the signal failed
+    for them, whatever it gives in place of them. They leave the experience, and what is left of a group with them if
+    it is too few to compare. `compute` and `fit` may see different trajectories therefore.
+    """
     needs: ClassVar[tuple[str, ...]] = ()
     """What it works on: other signals, or what environments tell. Those that give it come first."""
     fits: Fits = "never"
@@ -67,9 +72,20 @@ class Signal:
         self.resources = resources
         self.wanted = wanted
 
+    @classmethod
+    def check(cls, params: Mapping[str, Any]) -> None:
+        """Raise `ValueError` in one line for what can be seen to be wrong before a model is loaded.
+
+        `params`: all parameters, of the right types.
+        """
+
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Its columns of this process's experience. Called by all processes."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it is computed")
+
+    def report(self) -> dict[str, float]:
+        """Metrics of what was computed last. Called by all processes after each `compute`."""
+        return {}
 
     def fit(self, experience: Experience, targets: Mapping[str, FloatArray]) -> dict[str, float]:
         """Learn from an experience; return metrics. Called by all processes.
