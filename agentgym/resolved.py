@@ -68,6 +68,6 @@ def _complete(constructor: Callable[..., Any], params: Mapping[str, Any], *, ski
 
 def _is_plain(value: object) -> bool:
     """Whether YAML can hold the value and give it back."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value)) and (isinstance(value, list) or all(map(_is_plain, value.values())))
     return value is None or isinstance(value, str | int | float)

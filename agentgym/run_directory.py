@@ -24,6 +24,7 @@ from agentgym.agents.run_files import (
     REPORT,
     is_checkpoint_path,
     list_checkpoints,
+    list_judgements,
     list_step_files,
     list_tracker_files,
 )
@@ -113,7 +114,9 @@ class RunDirectory:
 
     def _delete(self) -> None:
         """Remove the files of the run, and nothing else that lies among them."""
-        for path in [file for _, file in list_step_files(self.path)] + list_tracker_files(self.path):
+        for path in [file for _, file in list_step_files(self.path)]:
+            _remove(path)
+        for path in list_tracker_files(self.path) + list_judgements(self.path):
             _remove(path)
         for name in (REPORT, EVALUATIONS, METRICS, CONFIG):
             (self.path / name).unlink(missing_ok=True)

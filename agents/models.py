@@ -129,7 +129,7 @@ def _from_pretrained(name: str, dtype: torch.dtype) -> tuple[Any, PreTrainedToke
             where = f", which is no directory here and not kept from earlier: {hub.ENDPOINT} cannot be reached"
             options["local_files_only"] = True
     try:
-        with _no_bar():
+        with no_bar():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
             model, info = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
     except Exception as error:  # damaged files make transformers and what it uses raise nearly anything
@@ -149,7 +149,7 @@ def hub_answers(seconds: float = 5) -> bool:
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
+def no_bar() -> Iterator[None]:
     """Within, no progress bar of transformers, which shows one for every model however small."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -24,10 +24,12 @@ CREDIT = "credit"
 """The folder of what training computed: signals, advantages, targets."""
 REPLAY = "replay"
 """The folder of a replay buffer: the tokens of what was played, a file for each step."""
+JUDGEMENTS = "judgements"
+"""The folder of what judges have said: a file for each process. Known by content, it belongs to no step."""
 TRACKER = "agentgym"
 """The name that trackers know a run's project by; TensorBoard's event files lie in a folder of that name."""
 
-NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT, REPLAY)
+NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT, REPLAY, JUDGEMENTS)
 """What a run directory may hold that only a run should have put there."""
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
@@ -100,6 +102,11 @@ def list_tracker_files(run_dir: Path) -> list[Path]:
     """What TensorBoard and accelerate, which calls it, left in a run directory."""
     folder = run_dir / TRACKER
     return sorted([*folder.rglob("events.out.tfevents.*"), *folder.rglob("hparams.yml")])
+
+
+def list_judgements(run_dir: Path) -> list[Path]:
+    """The files of what judges have said."""
+    return sorted((run_dir / JUDGEMENTS).glob("process-*.jsonl"))
 
 
 def _numbered(folder: Path, name: re.Pattern[str]) -> Iterator[tuple[int, Path]]:

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from agentgym.envs.names import named
+from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
 
@@ -39,6 +40,11 @@ GIVERS = {
     "twin_critic": "agentgym.trainers.signals.twin_critic:TwinCritic",
 }
 """Our signals that need no configuration, by the names under which one can configure them."""
+CONFIGURED = {
+    "judge": "agentgym.trainers.signals.judge:Judge",
+    "process_reward_model": "agentgym.trainers.signals.process_reward_model:ProcessRewardModel",
+}
+"""Our signals that work where they are configured alone: they need a server or a directory."""
 
 
 @dataclass
@@ -67,7 +73,8 @@ def plan_signals(
     format's parts as `parts.…`; None where nobody has looked. Raises `ValueError` in one line for a need that nobody
     meets, naming what would, and for a signal of ours that nobody needs.
     """
-    ours = {name: _planned(name, configured.get(name, {}), wants_all=False) for name in GIVERS}
+    names = [*(name for name in configured if name in CONFIGURED), *GIVERS]
+    ours = {name: _planned(name, configured.get(name, {}), wants_all=False) for name in names}
     signals = [_planned(name, params, wants_all=True) for name, params in configured.items() if name not in ours]
     givers = [*signals, *ours.values()]
     order: list[Planned] = []
@@ -103,12 +110,13 @@ def plan_signals(
 
 
 def provision(need: str) -> str:
-    """Whether training meets a need without configuration, in a word or two."""
+    """Whether training meets a need, in a word or two: "yes" is without configuration."""
     given = [*TOLD_BY_ROLLOUTS, *(column for name in GIVERS.values() for column in named("signal", name).gives)]
     for answer, known in (
         ("yes", given),
         ("in some formats", TOLD_BY_FORMATS),
         ("in some worlds", TOLD_BY_ENVIRONMENTS),
+        ("if configured", [column for name in CONFIGURED.values() for column in named("signal", name).gives]),
     ):
         if any(fnmatchcase(need, each) for each in known):
             return answer
@@ -117,7 +125,7 @@ def provision(need: str) -> str:
 
 def signal_kind(name: str) -> type[Any]:
     """The signal of this name, one of ours or "module:Class". Raises `ValueError` with the nearest names."""
-    kind: type[Any] = named("signal", GIVERS.get(name, name), GIVERS)
+    kind: type[Any] = named("signal", (GIVERS | CONFIGURED).get(name, name), GIVERS | CONFIGURED)
     return kind
 
 
@@ -130,6 +138,7 @@ def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planne
             "says what it `gives`"
         )
     checked = check_parameters(name, kind.__init__, params, skip=3)
+    kind.check({each.name: each.default for each in read_parameters(kind.__init__, skip=3).values()} | checked)
     return Planned(name, kind, checked, set(kind.gives) if wants_all else set())
 
 
@@ -149,6 +158,8 @@ def _unmet(need: str, by: str, told: Iterable[str] | None, env_id: str) -> str:
         return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: take another format"
     if any(fnmatchcase(need, known) for known in TOLD_BY_ENVIRONMENTS):
         return f"{by} needs {need!r}{meaning}, which {env_id} does not tell: take another environment or scheme"
+    if able := [name for name in CONFIGURED if any(fnmatchcase(need, given) for given in signal_kind(name).gives)]:
+        return f"{by} needs {need!r}{meaning}: configure the signal {' or '.join(able)} (docs/judges.md)"
     return (
         f"{by} needs {need!r}{meaning}, which training does not compute: name a signal that gives it (signals: "
         '{"module:Class": {…}}), give it to `agentgym credit` in a file, or take another scheme'
