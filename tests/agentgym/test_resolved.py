@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 import yaml
 
-from agentgym.build import fingerprint, told_by
+from agentgym.build import fingerprint, make_env, told_by
 from agentgym.config import RunConfig, load_config
 from agentgym.envs import NotInstalledError, registered
 from agentgym.resolved import resolved
@@ -38,12 +39,14 @@ def config(**settings: object) -> RunConfig:
 def test_a_run_s_configuration_stands_for_the_same_run_and_leaves_nothing_open(tmp_path, settings):
     given = config(**settings)
     try:
-        full = resolved(given, told_by(given))
+        keeper = make_env(given, "train")
     except NotInstalledError as error:
         pytest.skip(str(error))
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(full.model_dump(mode="json")))
-    kept = load_config(tmp_path / "config.yaml")
-    assert resolved(kept, told_by(kept)) == kept
+    with closing(keeper):  # of an engine, which takes seconds to start
+        full = resolved(given, told_by(given))
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(full.model_dump(mode="json")))
+        kept = load_config(tmp_path / "config.yaml")
+        assert resolved(kept, told_by(kept)) == kept
     assert json.loads(json.dumps(fingerprint(kept))) == json.loads(json.dumps(fingerprint(full)))
     assert Objective.of(full, 1) == Objective.of(given, 1)
     scheme = get_scheme(full.credit)

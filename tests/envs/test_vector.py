@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,15 @@ WORLDS = [env_id for env_id in registered() if env_id.startswith("agentgym/") an
 
 SLOW = {"agentgym/ScienceWorld-v0", "agentgym/TextWorld-v0"}
 """Every worker process starts an engine of its own: one worker is enough here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keepers() -> Iterator[None]:
+    """Keep this process's engines between the tests: they take seconds to start."""
+    envs = [make(env_id) for env_id in SLOW.intersection(WORLDS)]
+    yield
+    for env in envs:
+        env.close()
 
 
 def play(env_id: str, mode: str, num_envs: int) -> list[Any]:
