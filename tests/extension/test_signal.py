@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from agentgym.agents.seeds import derived_seed
+from agentgym.train import main
 from agentgym.trainers.arrays import FloatArray
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.parts import Learner
@@ -74,19 +75,18 @@ def test_it_trains_is_timed_and_is_resumed_exactly_after_a_kill(cloned_model: Pa
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(SETTINGS | {"model": str(cloned_model), "max_steps": 10, "save_steps": 2} | own))
 
-    def train(name: str, *options: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "agentgym.train", str(config), "--output_dir", str(tmp_path / name), *options]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def words(name: str) -> list[str]:
+        return [str(config), "--output_dir", str(tmp_path / name)]
 
-    whole = train("whole")
-    killed = train("killed")
+    command = [sys.executable, "-m", "agentgym.train", *words("killed")]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list((tmp_path / "killed" / "trajectories").glob("step-000005.*")):
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "killed" / "checkpoints" / "step-000010").exists()
-    assert train("killed", "--resume_from_checkpoint", "true").wait() == whole.wait() == 0
+    assert main([*words("killed"), "--resume_from_checkpoint", "true"]) == main(words("whole")) == 0
 
     steps = {name: metrics(tmp_path / name) for name in ("whole", "killed")}
     assert steps["whole"] == steps["killed"]
