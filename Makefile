@@ -28,8 +28,11 @@ setup: $(full) ## Make .venv with agentgym in it, editable, and the optional par
 train: $(core) ## Train with the default recipe, evaluate before and after, write a report
 	@$(bin)/agentgym train configs/quickstart.yaml $(ARGS)
 
+# A process for each core, and at most four: each imports torch, and makes its own of what a session shares. A file's tests
+# stay together, for what a module shares; the order is that of tests/conftest.py, the longest files first.
+# ARGS="-n 0" runs them in one process, as plain pytest does.
 test: $(full) ## Run the tests
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types ## Lint, formatting and types
 

@@ -16,7 +16,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-DEFAULT_TEST_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+TESTS = Path(__file__).resolve().parent
+DEFAULT_TEST_DATA = TESTS.parents[1] / "shared" / "data"
+LONGEST_FIRST = (
+    "trainers/test_distributed.py",
+    "envs/test_scienceworld.py",
+    "agentgym/test_processes.py",
+    "envs/test_textworld.py",
+    "agentgym/test_resume.py",
+    "agents/test_models.py",
+    "envs/alfworld/test_alfworld_textworld.py",
+    "envs/test_vector.py",
+    "trainers/test_hierarchy.py",
+    "trainers/test_critics.py",
+    "trainers/credit/test_every_scheme.py",
+)
+"""Where several processes share the tests, file by file, none is left alone with a long file at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {TESTS / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
