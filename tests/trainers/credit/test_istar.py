@@ -119,3 +119,5 @@ def test_no_return_is_larger_than_one_after_normalisation():
     reward, offsets = np.array([1.0, 2.0, -1.0, -5.0]), np.array([0, 3, 3, 4])
     assert peak_normalised(reward, offsets, 0.0).tolist() == [0.2, 0.4, -0.2, -1.0]
     assert peak_normalised(np.zeros(0), np.array([0])).tolist() == []
+    noise = np.array([1e-4, -2e-4, 3e-4, 9e-4])
+    assert peak_normalised(noise, offsets).tolist() == noise.tolist()

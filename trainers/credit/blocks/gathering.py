@@ -56,10 +56,16 @@ def gae(
     return discounted_returns(delta, offsets, np.multiply(gamma, lam))
 
 
+NEGLIGIBLE = 1e-3
+"""A return of implicit rewards, in nats times β, that says nothing."""
+
+
 def peak_normalised(reward: FloatArray, offsets: IntArray, epsilon: float = 1e-6) -> FloatArray:
     """The rewards over the largest size that a return of theirs has, max |Σ_{k≥t} r_k| + ε, in any segment.
 
-    What PRIME and iStar call "batch_norm": no return is larger than 1 afterwards.
+    What PRIME and iStar call "batch_norm": no return is larger than 1 afterwards. Rewards stay as they are where no
+    return reaches `NEGLIGIBLE`: a reward model that is still its reference gives noise, and the official codes make
+    rewards between -1 and 1 of it.
     """
     largest = float(np.abs(discounted_returns(reward, offsets, 1.0)).max(initial=0.0))
-    return reward / (largest + epsilon)
+    return reward if largest < NEGLIGIBLE else reward / (largest + epsilon)

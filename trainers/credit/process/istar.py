@@ -29,7 +29,7 @@ def istar(
     """iStar: implicit step rewards for agents (arXiv:2509.19199).
 
         r^φ_{i,t} = β·Σ_l log(π_φ/π_old)          over the tokens of the turn: `implicit_reward_T`
-        r_{i,t}   = r^φ_{i,t}/(max |r^φ| + 1e-6)  "batch_norm": the maximum is taken over the batch
+        r_{i,t}   = r^φ_{i,t}/(max |r^φ| + 1e-6)  "batch_norm": over the batch, left out below 1e-3
         A^E_i     = R_i against the returns of the task g,   each trajectory counted once
         A^S_{i,t} = r_{i,t} against the rewards of the turns of the task
         A_{i,t}   = A^E_i + ω·A^S_{i,t}

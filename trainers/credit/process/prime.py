@@ -34,7 +34,7 @@ def prime(
     """PRIME: process reinforcement through implicit rewards (arXiv:2502.01456, eq. 5 and Algorithm 1).
 
         r^φ_l = β·log(π_φ/π_ref)                            `implicit_reward_K`
-        x_l   = r^φ_l/(max_l |Σ_{k≥l} r^φ_k| + 1e-6)        "batch_norm": the maximum is taken over the batch
+        x_l   = r^φ_l/(max_l |Σ_{k≥l} r^φ_k| + 1e-6)        "batch_norm": over the batch, left out below 1e-3
         p_l   = n/(n−1)·x_l − 1/(n−1)·Σ_j mean_{k∈j} x_k    over the n trajectories j of the task: "all"
         p_l   = x_l − 1/(n−1)·Σ_{j≠i} mean_{k∈j} x_k        "others"
         o_i   = n/(n−1)·(R_i − mean_j R_j)                  on the last token of the trajectory, 0 on others
@@ -53,8 +53,8 @@ def prime(
     Paper and code: the paper's eq. 5 is `process_baseline="others"`, both weights 1, `normalisation="none"` and
     `whiten=False`. In the official recipe the mean of the token's own trajectory stays in the baseline and its
     reward is scaled by n/(n−1) in return, which for outcomes comes to the same and for processes does not; the
-    defaults here are the recipe's in everything. It gives the last token of a response no process reward: that
-    is up to the signal.
+    defaults here are the recipe's in everything, but that it divides by the maximum however small that is. It gives
+    the last token of a response no process reward: that is up to the signal.
     """
     process_K = batch.signal("implicit_reward_K")
     if normalisation == "batch_norm":
