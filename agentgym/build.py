@@ -35,6 +35,7 @@ from agentgym.trainers.demonstrations import (
     imitation,
 )
 from agentgym.trainers.objective import Objective
+from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.processes import Processes
@@ -135,7 +136,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             "buffer, whose states these would be: set it to 0, or take credit archer"
         )
     for each in planned:
-        each.kind.check(each.params, told)
+        defaults = {p.name: p.default for p in read_parameters(each.kind.__init__, skip=3).values()}
+        each.kind.check(defaults | dict(each.params), told)
     return objective, planned
 
 

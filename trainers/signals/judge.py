@@ -19,6 +19,7 @@ from pydantic import Field
 from agentgym.agents.chat_client import ChatClient, ChatError, Message
 from agentgym.agents.strict_json import ask_json
 from agentgym.agents.trajectory import Trajectory
+from agentgym.envs.told import Told
 from agentgym.trainers.experience import Experience
 from agentgym.trainers.metrics import Sums
 from agentgym.trainers.parameters import NonNegative, Positive
@@ -137,7 +138,7 @@ class Judge(Signal):
                 raise ValueError(f"judge: {error}") from None
 
     @classmethod
-    def check(cls, params: Mapping[str, Any]) -> None:
+    def check(cls, params: Mapping[str, Any], told: Told) -> None:
         """Raise `ValueError` in one line for an address, a key, a range or names that cannot be right."""
         try:
             ChatClient(params["base_url"], params["model"], params["api_key_env"])

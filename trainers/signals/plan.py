@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from agentgym.envs.names import named
-from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
 
@@ -138,7 +137,6 @@ def _planned(name: str, params: Mapping[str, Any], *, wants_all: bool) -> Planne
             "says what it `gives`"
         )
     checked = check_parameters(name, kind.__init__, params, skip=3)
-    kind.check({each.name: each.default for each in read_parameters(kind.__init__, skip=3).values()} | checked)
     return Planned(name, kind, checked, set(kind.gives) if wants_all else set())
 
 

@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from agentgym.agents.models import no_bar
 from agentgym.agents.trajectory import Trajectory
+from agentgym.envs.told import Told
 from agentgym.trainers.arrays import FloatArray, IntArray
 from agentgym.trainers.credit.process.pure import step_scores
 from agentgym.trainers.experience import Experience
@@ -70,7 +71,7 @@ class ProcessRewardModel(Signal):
         self.excluded = 0
 
     @classmethod
-    def check(cls, params: Mapping[str, Any]) -> None:
+    def check(cls, params: Mapping[str, Any], told: Told) -> None:
         """Raise `ValueError` in one line for a directory without a head that scores, and for a range that is none."""
         _kind_of_head(params["model"])
         reward_range = params["reward_range"]

@@ -65,19 +65,15 @@ class Signal:
 
     @classmethod
     def check(cls, params: Mapping[str, Any], told: Told) -> None:
-        """Refuse, by a `ValueError` of one line, what can be seen to be wrong before a model is loaded."""
+        """Raise `ValueError` in one line for what can be seen to be wrong before a model is loaded.
+
+        `params`: all of its parameters, of the right types.
+        """
 
     def __init__(self, resources: Resources, wanted: frozenset[str]):
         """`wanted`: which of its columns somebody needs. Parameters of its own are keyword-only with defaults."""
         self.resources = resources
         self.wanted = wanted
-
-    @classmethod
-    def check(cls, params: Mapping[str, Any]) -> None:
-        """Raise `ValueError` in one line for what can be seen to be wrong before a model is loaded.
-
-        `params`: all parameters, of the right types.
-        """
 
     def compute(self, experience: Experience) -> Mapping[str, NDArray[Any]]:
         """Its columns of this process's experience. Called by all processes."""
