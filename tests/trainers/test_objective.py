@@ -64,11 +64,11 @@ def test_the_loss_decides_what_the_configuration_leaves_open():
 
 
 def test_a_scheme_that_needs_what_training_lacks_is_refused_before_anything_runs(cloned_model, tmp_path, scheme):
-    name = scheme(lambda batch: Credit(advantage_T=batch.signal("wrong_votes_T")), needs=["state_key", "wrong_votes_T"])
+    name = scheme(lambda batch: Credit(advantage_T=batch.signal("stratum_N")), needs=["state_key", "stratum_N"])
     with pytest.raises(ValueError) as failure:
         make_trainer(cloned_model, tmp_path, credit=name)
     assert str(failure.value).startswith(
-        f"of_a_test needs 'wrong_votes_T' ({SIGNALS['wrong_votes_T']}), which training does not"
+        f"of_a_test needs 'stratum_N' ({SIGNALS['stratum_N']}), which training does not"
     )
 
 
