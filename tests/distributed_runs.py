@@ -100,11 +100,22 @@ RUNS: dict[str, dict[str, Any]] = {
         "window": 1,
         "signals": {"tests.rule_based_judge:RuleBasedJudge": {}},
     },
+    # Replayed states and turns, of which one process draws more than the other; a dialogue's prompts are in pieces.
+    "archer": {
+        "credit": "archer",
+        "groups_per_step": 3,
+        "window": None,
+        "replayed_states": 5,
+        "policy_loss": "reinforce",
+        "signals": {"twin_critic": {"num_updates": 3, "batch_size": 7, "capacity": 30, "learning_rate": 1e-2}},
+        "max_tokens_per_micro_batch": 64,
+    },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 
 #: Every scheme that trains, for a step of three groups, of which one process has two and the other one.
 PROVIDED = {"yes", "in some worlds"}
+FEW_UPDATES = {"archer": {"twin_critic": {"num_updates": 2, "batch_size": 8}}}
 RUNS |= {
     f"scheme {scheme.name}": {
         "env_id": TELLING_LAKE,
@@ -113,6 +124,7 @@ RUNS |= {
         "window": 1,
         "max_steps": 1,
         "num_iterations": 2,
+        "signals": FEW_UPDATES.get(scheme.name, {}),
     }
     for scheme in schemes()
     if scheme.function.__module__.startswith("agentgym.") and PROVIDED.issuperset(map(provision, scheme.needs))

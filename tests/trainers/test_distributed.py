@@ -60,7 +60,7 @@ def test_two_processes_give_the_parameters_of_one(runs, name):
 
 
 def test_every_scheme_that_trains_is_among_the_runs():
-    assert {"scheme gigpo", "scheme igpo", "scheme gdpo", "scheme empg", "scheme hgpo"} <= RUNS.keys()
+    assert {"scheme gigpo", "scheme igpo", "scheme gdpo", "scheme empg", "scheme hgpo", "scheme archer"} <= RUNS.keys()
     assert len(RUNS) >= 8 + 22
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -53,7 +52,8 @@ class TurnEncoder(Protocol):
 class AdapterEncoder:
     """Hidden states of a second model (`SecondModel`): the state's at the prompt's end, the action's at the response's.
 
-    The action is read in its situation; one pass over prompt and response gives both.
+    The action is read in its situation; one pass over prompt and response gives both. A vector's entries have a root
+    mean square of 1: how long hidden states are differs much from model to model.
     """
 
     def __init__(self, model: SecondModel):
@@ -92,7 +92,8 @@ def _layout(turns: Sequence[Said]) -> Any:
 
 
 def _pairs(each: Pass) -> tuple[torch.Tensor, torch.Tensor]:
-    state_KH = hidden(each)
+    state_KH = hidden(each).float()
+    state_KH = torch.nn.functional.rms_norm(state_KH, state_KH.shape[-1:])
     return state_KH[::2], state_KH[1::2]
 
 
@@ -105,8 +106,6 @@ class TextEncoder:
 
     def __init__(self, resources: Resources, directory: str):
         """Raises `ValueError` in one line for a directory without an encoder and its tokenizer."""
-        if not Path(directory).is_dir():
-            raise ValueError(f"twin_critic: encoder: {directory} is no directory")
         device = next(resources.policy.model.parameters()).device
         try:
             with torch.random.fork_rng(devices=[]):  # what the directory lacks, such as a pooler, is drawn

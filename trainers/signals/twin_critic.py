@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from agentgym.agents.demonstrator import rewritten
 from agentgym.agents.engines import generate
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import Trajectory
+from agentgym.envs.told import Told
 from agentgym.trainers.arrays import BoolArray, FloatArray, IntArray
 from agentgym.trainers.batch import TurnBatch
 from agentgym.trainers.demonstration_files import read_demonstrations
@@ -30,6 +32,7 @@ from agentgym.trainers.signals.turn_encoders import AdapterEncoder, Said, TextEn
 Count: TypeAlias = Annotated[int, Field(ge=1, description="≥ 1")]
 Positive: TypeAlias = Annotated[float, Field(gt=0, description="> 0")]
 NAMES = TwinHeads.NAMES
+WARM_START = "twin_critic: warm_start"
 
 
 class TwinCritic(Signal):
@@ -96,7 +99,13 @@ class TwinCritic(Signal):
         self.num_updates, self.batch_size, self.tau = num_updates, batch_size, tau
         self.is_iql = "target_q1_T" in wanted
         self.expectile = (expectile or 0.9) if self.is_iql else None
-        self._check(encoder, model, lora_r, expectile, warm_start, warm_start_updates)
+        if not any(name.startswith("target_") for name in wanted):
+            raise ValueError(
+                "twin_critic: there is nothing to learn, for the scheme wants no target: set critic_targets of archer "
+                "to td or iql"
+            )
+        if expectile is not None and not self.is_iql:
+            raise ValueError("twin_critic: an expectile is learned where critic_targets of archer is iql alone")
         self.warm_start_updates = warm_start_updates
         recorded = () if warm_start is None else self._recorded(warm_start)
         self.buffer = ReplayBuffer(
@@ -121,35 +130,25 @@ class TwinCritic(Signal):
             max_grad_norm=max_grad_norm,
         )
 
-    def _check(
-        self,
-        encoder: str | None,
-        model: str | None,
-        lora_r: int | None,
-        expectile: float | None,
-        warm_start: str | None,
-        warm_start_updates: int,
-    ) -> None:
-        if encoder is not None and (model is not None or lora_r is not None):
+    @classmethod
+    def check(cls, params: Mapping[str, Any], told: Told) -> None:
+        """See `Signal.check`."""
+        encoder, warm_start = params.get("encoder"), params.get("warm_start")
+        if encoder is not None and {name for name in ("model", "lora_r") if params.get(name) is not None}:
             raise ValueError("twin_critic: encoder stands in place of model and lora_r: give one or the other")
-        if not any(name.startswith("target_") for name in self.wanted):
-            raise ValueError(
-                "twin_critic: there is nothing to learn, for the scheme wants no target: set critic_targets of archer "
-                "to td or iql"
-            )
-        if expectile is not None and not self.is_iql:
-            raise ValueError("twin_critic: an expectile is learned where critic_targets of archer is iql alone")
-        if warm_start_updates and warm_start is None:
+        if encoder is not None and not (Path(encoder) / "config.json").is_file():
+            raise ValueError(f"twin_critic: encoder: {encoder} is no directory of an encoder: it has no config.json")
+        if warm_start is not None:
+            read_demonstrations(warm_start, told.env_id, successes=False, key=WARM_START)
+        elif params.get("warm_start_updates"):
             raise ValueError("twin_critic: warm_start_updates are given, but no warm_start to learn from")
 
     def _recorded(self, source: str) -> list[Trajectory]:
         """What somebody has played, as the agent would have written it."""
         agent, told = self.resources.agent, self.resources.told
         if agent.context.show_admissible_actions:
-            raise ValueError(
-                "twin_critic: warm_start: files do not tell admissible actions; set show_admissible_actions false"
-            )
-        played = read_demonstrations(source, told.env_id, successes=False, key="twin_critic: warm_start")
+            raise ValueError(f"{WARM_START}: files do not tell admissible actions; set show_admissible_actions false")
+        played = read_demonstrations(source, told.env_id, successes=False, key=WARM_START)
         return [rewritten(trajectory, agent, told.instructions) for trajectory in played]
 
     # What it says -----------------------------------------------------------------------------------------
