@@ -143,7 +143,7 @@ def test_schemes_say_what_training_provides():
     below = set(pairwise(middle))
     for need, answer in (
         ("state_key", "yes"), ("entropy_K", "yes"), ("answer_logprob_T", "yes"), ("duration_T", "in some worlds"),
-        ("reward_parts.*_T", "in some worlds"), ("role_K", "in some formats"), ("value_T", "no"),
+        ("reward_parts.*_T", "in some worlds"), ("role_K", "in some formats"), ("wrong_votes_T", "if configured"),
     ):  # fmt: skip
         assert (need, answer) in below
 
