@@ -45,7 +45,7 @@ from agentgym.trainers.replay import SuccessReplay
 from agentgym.trainers.replayed_states import ReplayedStates
 from agentgym.trainers.retries import UNTOLD, Retries, get_reflector
 from agentgym.trainers.rollouts import Collector, Rollouts, get_group_filter
-from agentgym.trainers.signals.plan import Planned, plan_signals
+from agentgym.trainers.signals.plan import Planned, plan_signals, signal_kind
 from agentgym.trainers.signals.signal import Resources
 from agentgym.trainers.signals.twin_critic import TwinCritic
 from agentgym.trainers.tasks import Tasks, get_task_sampler
@@ -334,4 +334,8 @@ def fingerprint(config: RunConfig) -> dict[str, Any]:
     Where the learning rate does not depend on the end, the end may be moved.
     """
     free = set(config.free_on_resume) | ({"max_steps"} if config.lr_scheduler_type == "constant" else set())
-    return config.model_dump(mode="json", exclude=free)
+    values = config.model_dump(mode="json", exclude=free)
+    for name, params in values["signals"].items():
+        for free_one in signal_kind(name).free_on_resume:
+            params.pop(free_one, None)
+    return values

@@ -29,7 +29,7 @@ Message: TypeAlias = Mapping[str, str]
 
 _AGAIN = (408, 409, 429)
 """Statuses below 500 that pass: time-out, conflict, too many requests."""
-_FOR_ALL = (401, 402, 403, 404, 405)
+_FOR_ALL = (401, 402, 404, 405)
 """Statuses that every other request would get too: no key, no credit, no such model, no such address."""
 _MAX_BYTES = 16 << 20
 _NAMED_WITHIN = 400

@@ -23,6 +23,7 @@ from agentgym.trainers.experience import Experience
 from agentgym.trainers.parts import StepError
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.signals.judge import Judge
+from agentgym.trainers.signals.judge_cache import JudgeCache
 from agentgym.trainers.trainer import Trainer
 from tests.judge_server import Answer, JudgeServer, episode, judge_server, of_turns
 from tests.small_model import SETTINGS, make_trainer
@@ -175,15 +176,31 @@ def test_a_resumed_run_goes_on_with_what_was_judged(cloned_model, tmp_path, monk
     file = tmp_path / "judgements" / "process-000.jsonl"
     with file.open("ab") as cut_short:
         cut_short.write(b'{"key": "a kill')
+    settings["judge"]["base_url"] = "http://127.0.0.1:1/v1"  # it has moved, and is not asked
     resumed = judged(cloned_model, tmp_path, server, "capo_credit", **settings)
     resumed.resume(list_checkpoints(tmp_path)[0])
     rest = list(resumed.train())
+    assert 0.1 < fmean(m["judge/spread"] for m in metrics) < 0.4  # ½ for votes that are one and one, 0 for agreement
     assert all(m["judge/requests"] == 0 and m["judge/cached"] == m["judge/questions"] > 0 for m in rest)
     assert [learned(m) for m in rest] == [learned(m) for m in metrics[2:]]
     assert all(map(torch.equal, whole.policy.parameters, resumed.policy.parameters))
     assert len(set(file.read_text().splitlines())) > 4
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in files) and KEY not in caplog.text
+
+
+def test_a_process_knows_what_others_were_told_and_goes_on_with_its_own(tmp_path) -> None:
+    caches = [JudgeCache(tmp_path, process) for process in range(3)]
+    assert all(cache.is_empty for cache in caches)
+    for cache in caches:
+        with pytest.raises(KeyError):
+            cache["same"]
+    for cache, said in zip(caches, "abc", strict=True):
+        cache.put("same", {"said": said})
+        cache.put(said, {"said": said})
+    for process, said in enumerate("abc"):
+        again = JudgeCache(tmp_path, process)
+        assert again["same"] == {"said": said} and again["a"] == {"said": "a"} and not again.is_empty
 
 
 @pytest.mark.parametrize(

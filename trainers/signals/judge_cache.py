@@ -14,8 +14,8 @@ from agentgym.agents.run_files import JUDGEMENTS, list_judgements
 class JudgeCache:
     """Answers by a hash of what was asked.
 
-    Every process appends to a file of its own, a JSON object a line, and reads those of all: what is asked for is
-    what was there when the file was first read. A line that a kill cut short is passed over.
+    Every process appends to a file of its own, a JSON object a line, and reads those of all when it is first
+    asked. A line that a kill cut short is passed over.
     """
 
     def __init__(self, run_dir: Path, process: int):
@@ -35,17 +35,18 @@ class JudgeCache:
         """Whether there is no file yet."""
         return not list_judgements(self.run_dir)
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """The answer, if it is known."""
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """The answer. Raises `KeyError` where none is known."""
         if self._known is None:
             self._known = {}
-            for path in list_judgements(self.run_dir):
+            # Its own last: two processes may have asked the same, and each has gone on with its own answer.
+            for path in sorted(list_judgements(self.run_dir), key=lambda path: path == self.path):
                 for line in path.read_bytes().splitlines():
                     self._known |= _entry(line)
-        return self._known.get(key)
+        return self._known[key]
 
     def put(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep an answer. May be called by several threads, after a first `get`."""
+        """Keep an answer. May be called by several threads, after a first look."""
         assert self._known is not None
         with self._lock:
             self._known[key] = answer

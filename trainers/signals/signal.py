@@ -57,6 +57,8 @@ class Signal:
     fits: Fits = "never"
     """When it learns: never, before it is computed, or after credit has been given."""
     per_process: bool = False
+    free_on_resume: ClassVar[tuple[str, ...]] = ()
+    """Parameters that a resumed run may have otherwise: those that change nothing of what is learned."""
 
     @classmethod
     def needs_of(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
