@@ -65,7 +65,8 @@ class TextWorldProcess(SharedProcess):
 
         answer = self.call(ask, limit, "make and play a game" if not actions else "play a game")
         if isinstance(answer, BadGameError):
-            raise answer
+            # Not `answer` itself: it and this frame would hold one another, and with them the environment.
+            raise BadGameError(*answer.args)
         situation: dict[str, Any] = answer
         return situation
 

@@ -155,9 +155,12 @@ def test_bad_files(games: Path, tmp_path: Path) -> None:
 
 def test_a_json_that_is_no_game_inside(tmp_path: Path) -> None:
     (tmp_path / "empty.json").write_text(json.dumps({"world": [], "quests": [], "infos": []}))
+    before = worker._leases
     env = TextWorldEnv(data=tmp_path / "empty.json")
     with pytest.raises(BadGameError, match=r"empty\.json: TextWorld cannot make a game of it: \w+"):
         env.reset(seed=0)
+    del env
+    assert worker._leases == before, "the error holds the environment, and it the process"
 
 
 def test_a_step_that_takes_too_long_and_a_worker_that_dies(keeper: TextWorldEnv) -> None:

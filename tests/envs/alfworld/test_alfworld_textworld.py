@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -150,9 +151,8 @@ def test_beyond_the_time_limit_and_after_a_crash(tmp_path: Path, logic: Path | N
 def test_games_that_only_textworld_cannot_play(problem: str, reason: str, tmp_path: Path, logic: Path | None) -> None:
     compact(tmp_path / "train.jsonl", [line("a", pddl_problem=problem)])
     env = AlfworldEnv(data=tmp_path, engine="textworld", logic=logic)
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(EngineError, match=rf"\A{re.escape(reason)}.*\Z"):  # no `as`: it would keep the engine's process
         env.reset(seed=0)
-    assert str(caught.value).startswith(reason) and "\n" not in str(caught.value)
 
 
 @needs_textworld
