@@ -34,6 +34,10 @@ class Colour(StrEnum):
     PHASE_2 = "#010209"
     PHASE_3 = "#01020a"
     PHASE_4 = "#01020b"
+    PHASE_5 = "#01020c"
+    PHASE_6 = "#01020d"
+    PHASE_7 = "#01020e"
+    PHASE_8 = "#01020f"
 
     @property
     def css(self) -> str:
@@ -41,7 +45,8 @@ class Colour(StrEnum):
         return f"var(--{self.name.lower().replace('_', '-')})"
 
 
-PHASES = (Colour.PHASE_1, Colour.PHASE_2, Colour.PHASE_3, Colour.PHASE_4)
+PHASES = tuple(colour for colour in Colour if colour.name.startswith("PHASE_"))
+"""As many as phases are told apart: rollout, credit, update, and five signals."""
 
 _PX = 1 / 72
 """An SVG of matplotlib's has 72 units an inch: one unit is one CSS pixel at the size it is drawn for."""

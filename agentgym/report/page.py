@@ -37,6 +37,9 @@ _MULTIPLES: tuple[tuple[str, str, dict[str, bool]], ...] = (
     ("kl", "KL to the reference", {"from_zero": True}),
 )
 
+_LEARNED = ("/loss", "/explained_variance", "/accuracy")
+"""How the metrics end that tell how a signal learns: `critic/value_T/loss`."""
+
 
 @dataclass(frozen=True)
 class Multiple:
@@ -146,7 +149,10 @@ def _learning_curves(run: RunData, success: curves.Curve) -> list[tuple[str, Mar
 
 def _multiples(metrics: Metrics) -> list[Multiple]:
     found = []
-    for name, title, options in _MULTIPLES:
+    of_signals: list[tuple[str, str, dict[str, bool]]] = [
+        (name, name.replace("/", ", ").replace("_", " "), {}) for name in metrics.names("") if name.endswith(_LEARNED)
+    ]
+    for name, title, options in (*_MULTIPLES, *of_signals):
         if name in metrics:
             curve = curves.metric_curve(metrics, name)
             form = partial(formatting.percent, digits=0) if "as_percent" in options else formatting.number
