@@ -28,13 +28,17 @@ from agentgym.trainers.trainer import Trainer
 from tests.small_model import make_trainer
 
 GAMMA = 0.9
-CORRIDOR: dict[str, Any] = {
-    "env_kwargs": {"map": ["SFFG"], "max_turns": 6},
+LEDGE: dict[str, Any] = {
+    "env_kwargs": {"map": ["SFG", "HHH"], "max_turns": 6},
     "max_new_tokens": 1,
     "group_size": 1,
     "save_steps": 100,
     "credit": "reinforce",
 }
+
+
+EASY = LEDGE | {"env_kwargs": {"map": ["SFFG"], "max_turns": 6}}
+"""Rewards from the first step on."""
 
 
 def archer(**critic: Any) -> dict[str, Any]:
@@ -96,19 +100,39 @@ def test_copies_lag_behind_by_polyaks_formula() -> None:
     assert parameter.tolist() == [4.0, 1.0]
 
 
-def test_q_ranks_actions_in_the_lake(cloned_model: Path, tmp_path: Path, walks: Path) -> None:
-    """While the policy stands still, moving to the right is worth most on every square, and the next square more."""
-    critic = warm(walks, num_updates=1, warm_start_updates=80)
-    trainer = make_trainer(cloned_model, tmp_path, **{**CORRIDOR, **critic, "groups_per_step": 64, "critic_warmup": 1})
+@pytest.fixture(scope="module")
+def walks(cloned_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of what the model has played before it learned anything; one in twenty reaches the goal."""
+    directory = tmp_path_factory.mktemp("walks")
+    trainer = make_trainer(cloned_model, directory, **LEDGE, groups_per_step=160)
+    write_trajectories(directory / "walks.jsonl", trainer.rollouts.next(0).played)
+    return directory / "walks.jsonl"
+
+
+def quick(**critic: Any) -> dict[str, Any]:
+    return archer(**{"num_updates": 4, "batch_size": 96, "tau": 0.2, "learning_rate": 4e-3} | critic)
+
+
+@pytest.fixture(scope="module")
+def knowing(cloned_model: Path, tmp_path_factory: pytest.TempPathFactory, walks: Path) -> Trainer:
+    """A trainer whose critic knows the policy's values, and whose policy has not moved."""
+    critic = quick(warm_start=str(walks), warm_start_updates=150)
+    settings = {**LEDGE, **critic, "groups_per_step": 64, "critic_warmup": 1, "max_steps": 2}
+    trainer = make_trainer(cloned_model, tmp_path_factory.mktemp("knowing"), **settings)
     next(trainer.train())
-    experience = played(trainer, 7)
-    columns = trainer.signals[0].compute(experience)
+    return trainer
+
+
+def test_q_ranks_actions_in_the_lake(knowing: Trainer) -> None:
+    """On every square moving to the right is worth most, and on the next square everything is worth more."""
+    experience = played(knowing, 7)
+    columns = knowing.signals[0].compute(experience)
     q_T = np.minimum(columns["q1_T"], columns["q2_T"])
     turns = [turn for trajectory in experience.trajectories for turn in trajectory.turns]
-    square_T = np.array([["P__G", "_P_G", "__PG"].index(turn.observation[-4:]) for turn in turns])
+    square_T = np.array([["P_G" in turn.observation, "_PG" in turn.observation].index(True) for turn in turns])
     right_T = np.array([turn.action == "right" for turn in turns])
     value_S = []
-    for square in range(3):
+    for square in range(2):
         on = square_T == square
         assert q_T[on & right_T].min() > q_T[on & ~right_T].max()
         value_S.append(columns["v1_T"][on].mean())
@@ -120,56 +144,52 @@ def played(trainer: Trainer, step: int) -> Experience:
 
 
 def shuffled(compute):
-    """The values of other turns."""
+    """The values of other turns, so that advantages are as large as before and say nothing."""
 
     def changed(self, experience):
-        rng = np.random.default_rng(experience.step)
-        return {name: rng.permutation(values) for name, values in compute(self, experience).items()}
+        order = np.random.default_rng(experience.step).permutation(experience.batch.n_turns)
+        return {name: of_T[order] for name, of_T in compute(self, experience).items()}
 
     return changed
 
 
-@pytest.fixture(scope="module")
-def walks(cloned_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of what the model has played before it learned anything; three in ten reach the goal."""
-    directory = tmp_path_factory.mktemp("walks")
-    trainer = make_trainer(cloned_model, directory, **CORRIDOR, groups_per_step=160)
-    write_trajectories(directory / "walks.jsonl", trainer.rollouts.next(0).played)
-    return directory / "walks.jsonl"
-
-
-def warm(walks: Path, **critic: Any) -> dict[str, Any]:
-    """A critic that knows the walks before the first step."""
-    quick = {"num_updates": 4, "batch_size": 96, "tau": 0.3, "learning_rate": 1e-2, "warm_start_updates": 60}
-    return archer(**quick | critic, warm_start=str(walks))
-
-
-LEARNING = {**CORRIDOR, "groups_per_step": 96, "learning_rate": 3e-3, "max_steps": 12}
+LEARNING = {**LEDGE, "groups_per_step": 96, "learning_rate": 3e-3, "max_steps": 12}
 REPLAYED = {"replayed_states": 600, "policy_loss": "reinforce", "loss_aggregation": "sequence-mean-token-sum"}
 
 
 @pytest.mark.parametrize(
     ("seed", "is_told", "settings"),
-    [*((seed, True, {}) for seed in range(5)), (0, False, {}), (2, False, {}), (1, True, REPLAYED)],
+    [*((seed, True, {}) for seed in range(5)), (0, False, {}), (1, False, {}), (1, True, REPLAYED)],
 )
-def test_a_policy_learns_by_the_critic_alone(cloned_model, tmp_path, monkeypatch, walks, seed, is_told, settings):
+def test_a_policy_learns_by_the_critic_alone(
+    cloned_model, tmp_path, monkeypatch, walks, knowing, seed, is_told, settings
+):
     """Of what was just played, or of replayed states; rewards reach the policy in no other way."""
     if not is_told:
         monkeypatch.setattr(TwinCritic, "compute", shuffled(TwinCritic.compute))
-    trainer = make_trainer(cloned_model, tmp_path, **{**LEARNING, **warm(walks), **settings}, seed=seed)
+    trainer = make_trainer(
+        cloned_model, tmp_path, **{**LEARNING, **quick(warm_start=str(walks)), **settings}, seed=seed
+    )
+    (critic,) = trainer.signals
+    critic.load_state_dict(knowing.signals[0].state_dict() | {"buffer": critic.buffer.state_dict()})
     rates = [metrics["success_rate"] for metrics in trainer.train()]
-    assert (fmean(rates[-4:]) > rates[0] + 0.15) is is_told
+    assert (fmean(rates[-4:]) > rates[0] + 0.1) is is_told
 
 
 def test_iql_learns_offline(cloned_model, tmp_path, walks) -> None:
     """Of a file, by an expectile of Q over the actions in it and AWR, without a single episode of its own."""
-    settings = warm(walks)
+    settings = quick(num_updates=3, warm_start=str(walks), warm_start_updates=100)
     settings["credit_kwargs"]["critic_targets"] = "iql"
     offline = {"trainer": "offline", "demonstrations": str(walks), "demonstration_workers": 0}
-    loss = {"policy_loss": "awr", "policy_loss_kwargs": {"temperature": 0.05}, "learning_rate": 5e-3}
+    loss = {
+        "policy_loss": "awr",
+        "policy_loss_kwargs": {"temperature": 0.1},
+        "learning_rate": 5e-3,
+        "num_minibatches": 3,
+    }
     trainer = make_trainer(cloned_model, tmp_path, **{**LEARNING, **settings, **offline, **loss})
     list(trainer.train())
-    judge = make_trainer(cloned_model, tmp_path / "judge", **CORRIDOR, groups_per_step=100)
+    judge = make_trainer(cloned_model, tmp_path / "judge", **LEDGE, groups_per_step=100)
     judge.policy.load_adapter_state("default", trainer.policy.adapter_state("default"))
     before = fmean(walk.success for walk in read_trajectories(walks))
     assert fmean(t.success for t in judge.rollouts.next(0).played) > before + 0.2
@@ -180,7 +200,7 @@ def test_iql_learns_offline(cloned_model, tmp_path, walks) -> None:
 
 @pytest.mark.parametrize("window", [None, 0, 1])
 def test_a_turn_comes_back_as_it_was_played(cloned_model, tmp_path, window) -> None:
-    trainer = make_trainer(cloned_model, tmp_path, **CORRIDOR, groups_per_step=4, window=window)
+    trainer = make_trainer(cloned_model, tmp_path, **LEDGE, groups_per_step=4, window=window)
     trajectories = trainer.rollouts.next(0).learned
     buffer = ReplayBuffer(tmp_path, "agentgym/FrozenLake-v0", Processes(), capacity=1000)
     buffer.add(0, trajectories[:1])
@@ -198,7 +218,7 @@ def test_a_turn_comes_back_as_it_was_played(cloned_model, tmp_path, window) -> N
 
 
 def test_the_oldest_go_when_no_checkpoint_needs_them(cloned_model, tmp_path) -> None:
-    trainer = make_trainer(cloned_model, tmp_path, **CORRIDOR, groups_per_step=3)
+    trainer = make_trainer(cloned_model, tmp_path, **LEDGE, groups_per_step=3)
     trajectories = trainer.rollouts.next(0).learned
     n = sum(len(trajectory.turns) for trajectory in trajectories)
     buffer = ReplayBuffer(tmp_path, "agentgym/FrozenLake-v0", Processes(), capacity=n + 1)
@@ -228,7 +248,7 @@ def test_the_oldest_go_when_no_checkpoint_needs_them(cloned_model, tmp_path) -> 
 # A kill ----------------------------------------------------------------------------------------------------------
 
 INTERRUPTED = {
-    **CORRIDOR,
+    **EASY,
     "groups_per_step": 4,
     "max_steps": 5,
     "save_steps": 2,
@@ -256,7 +276,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(cloned_model: Path, tmp_pat
     for state in states:
         state["buffer"].pop("run_dir")
         assert 0 < len(state["buffer"]["rows"]["step"]) < 25 + 6 * 4
-    assert same(*states)
+    assert same(*states) and whole.signals[0].lagged.lag() > 0
     assert [p.tolist() for p in whole.policy.parameters] == [p.tolist() for p in resumed.policy.parameters]
 
 
@@ -283,7 +303,7 @@ def same(one: Any, two: Any) -> bool:
     ],
 )
 def test_a_buffer_that_was_harmed_is_refused(cloned_model, tmp_path, harm, message) -> None:
-    settings = {**CORRIDOR, "groups_per_step": 2, "max_steps": 2, **archer()}
+    settings = {**LEDGE, "groups_per_step": 2, "max_steps": 2, **archer()}
     list(make_trainer(cloned_model, tmp_path, **settings).train())
     harm(replay_path(tmp_path, 1))
     with pytest.raises(CheckpointError, match=message) as error:
@@ -307,7 +327,7 @@ def encoder(cloned_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_an_encoder_of_ones_own(cloned_model: Path, encoder: Path, tmp_path: Path) -> None:
-    settings = {**CORRIDOR, "groups_per_step": 4, "max_steps": 2, "save_steps": 1, **archer(encoder=str(encoder))}
+    settings = {**EASY, "groups_per_step": 8, "max_steps": 2, "save_steps": 1, **archer(encoder=str(encoder))}
     trainer = make_trainer(cloned_model, tmp_path, **settings)
     metrics = [without_times(m) for m in trainer.train()]
     (critic,) = trainer.signals
@@ -325,7 +345,7 @@ def test_an_encoder_of_ones_own(cloned_model: Path, encoder: Path, tmp_path: Pat
 
 def test_a_warm_start_fills_the_buffer(cloned_model, tmp_path, walks) -> None:
     critic = archer(warm_start=str(walks), warm_start_updates=3)
-    trainer = make_trainer(cloned_model, tmp_path, **CORRIDOR | critic, groups_per_step=2, max_steps=2)
+    trainer = make_trainer(cloned_model, tmp_path, **LEDGE | critic, groups_per_step=2, max_steps=2)
     first, second = trainer.train()
     n_recorded = sum(len(walk.turns) for walk in read_trajectories(walks))
     assert first["twin_critic/buffer_size"] == n_recorded + 2 * first["turns/mean"]
@@ -354,4 +374,4 @@ def test_a_warm_start_of_another_world_is_refused(cloned_model, tmp_path, walks)
     foreign = [replace(walk, env_id="agentgym/Sokoban-v0") for walk in read_trajectories(walks)]
     write_trajectories(tmp_path / "walks.jsonl", foreign)
     with pytest.raises(ValueError, match=r"warm_start: .* is of agentgym/Sokoban-v0, and env_id is agentgym/Frozen"):
-        make_trainer(cloned_model, tmp_path, **CORRIDOR | archer(warm_start=str(tmp_path / "walks.jsonl")))
+        make_trainer(cloned_model, tmp_path, **LEDGE | archer(warm_start=str(tmp_path / "walks.jsonl")))

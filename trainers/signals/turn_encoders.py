@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from agentgym.agents.models import no_bar
 from agentgym.agents.seeds import derived_seed
 from agentgym.trainers.arrays import FloatArray, IntArray
 from agentgym.trainers.layout import TokenSequence, share_sequences
@@ -108,7 +109,7 @@ class TextEncoder:
         """Raises `ValueError` in one line for a directory without an encoder and its tokenizer."""
         device = next(resources.policy.model.parameters()).device
         try:
-            with torch.random.fork_rng(devices=[]):  # what the directory lacks, such as a pooler, is drawn
+            with no_bar(), torch.random.fork_rng(devices=[]):  # what the directory lacks, such as a pooler, is drawn
                 torch.manual_seed(derived_seed(resources.seed, "encoder"))
                 model = AutoModel.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
             self.tokenizer = AutoTokenizer.from_pretrained(
