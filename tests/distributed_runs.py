@@ -100,14 +100,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "window": 1,
         "signals": {"tests.rule_based_judge:RuleBasedJudge": {}},
     },
-    # Replayed states and turns, of which one process draws more than the other; a dialogue's prompts are in pieces.
+    # Replayed states and turns, of which one process draws more than the other, in a world where three in ten succeed.
     "archer": {
         "credit": "archer",
+        "env_kwargs": {"map": ["SFFG"], "max_turns": 6},
         "groups_per_step": 3,
-        "window": None,
+        "window": 0,
         "replayed_states": 5,
         "policy_loss": "reinforce",
-        "signals": {"twin_critic": {"num_updates": 3, "batch_size": 7, "capacity": 30, "learning_rate": 1e-2}},
+        "signals": {"twin_critic": {"num_updates": 3, "batch_size": 7, "capacity": 60, "learning_rate": 1e-2}},
         "max_tokens_per_micro_batch": 64,
     },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from agentgym.agents.formats import FORMATS
 from agentgym.envs.names import named
 from agentgym.trainers.registry import check_parameters
 from agentgym.trainers.signal_names import SIGNALS
@@ -153,7 +154,9 @@ def _is_told(need: str, told: Iterable[str] | None) -> bool:
 def _unmet(need: str, by: str, told: Iterable[str] | None, env_id: str) -> str:
     meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
     if any(fnmatchcase(need, known) for known in TOLD_BY_FORMATS):
-        return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: take another format"
+        part = next(part for known, part in TOLD_BY_FORMATS.items() if fnmatchcase(need, known))
+        able = [n for n, f in FORMATS.items() if any(fnmatchcase(f"parts.{read}", part) for read in f.reads)]
+        return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: set format to {able[-1]}"
     if any(fnmatchcase(need, known) for known in TOLD_BY_ENVIRONMENTS):
         return f"{by} needs {need!r}{meaning}, which {env_id} does not tell: take another environment or scheme"
     if able := [name for name in CONFIGURED if any(fnmatchcase(need, given) for given in signal_kind(name).gives)]:
