@@ -146,17 +146,22 @@ def _is_told(need: str, told: Iterable[str] | None) -> bool:
         return True
     for known, key in (TOLD_BY_FORMATS | TOLD_BY_ENVIRONMENTS).items():
         if fnmatchcase(need, known):
-            exact = need.removesuffix("_T") if "parts." in need else key
-            return told is None or any(fnmatchcase(each, exact) for each in told)
+            return told is None or any(fnmatchcase(each, _part(need, key)) for each in told)
     return False
+
+
+def _part(need: str, key: str) -> str:
+    """The key that tells a need, of which the vocabulary may know the kind alone: parts.subgoal of `parts.*`."""
+    return need.removesuffix("_T") if "parts." in need else key
 
 
 def _unmet(need: str, by: str, told: Iterable[str] | None, env_id: str) -> str:
     meaning = f" ({SIGNALS[need]})" if need in SIGNALS else ""
     if any(fnmatchcase(need, known) for known in TOLD_BY_FORMATS):
-        part = next(part for known, part in TOLD_BY_FORMATS.items() if fnmatchcase(need, known))
+        part = next(_part(need, part) for known, part in TOLD_BY_FORMATS.items() if fnmatchcase(need, known))
         able = [n for n, f in FORMATS.items() if any(fnmatchcase(f"parts.{read}", part) for read in f.reads)]
-        return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: set format to {able[-1]}"
+        way_out = f"set format to {' or '.join(able)}" if able else "take another format"
+        return f"{by} needs {need!r}{meaning}, which responses of this format do not tell: {way_out}"
     if any(fnmatchcase(need, known) for known in TOLD_BY_ENVIRONMENTS):
         return f"{by} needs {need!r}{meaning}, which {env_id} does not tell: take another environment or scheme"
     if able := [name for name in CONFIGURED if any(fnmatchcase(need, given) for given in signal_kind(name).gives)]:
