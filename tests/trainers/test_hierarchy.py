@@ -65,7 +65,7 @@ def wordy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 HIPER = {
-    "env_kwargs": {"map": ["SFFF", "HHHG"], "max_turns": 10},
+    "env_kwargs": {"map": ["SFFFG"], "max_turns": 8},
     "max_new_tokens": 4,
     "format": f"{__name__}:WORDS",
     "credit": "hiper",
@@ -93,7 +93,7 @@ def test_success_rises_by_the_credit_of_the_levels(wordy_model, tmp_path, monkey
         monkeypatch.setattr(trainer_module, "compute", shuffled)
     metrics = list(make_trainer(wordy_model, tmp_path, **HIPER, seed=seed).train())
     rates = [each["success_rate"] for each in metrics]
-    assert (fmean(rates[-3:]) > fmean(rates[:4]) + 0.15) is is_told
+    assert (fmean(rates[-3:]) > fmean(rates[:4]) + 0.3) is is_told
     if is_told:
         for name in ("value_low_T", "value_high_T", "value_switch_T"):
             assert metrics[-1][f"critic/{name}/explained_variance"] > metrics[0][f"critic/{name}/explained_variance"]
