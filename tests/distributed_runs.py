@@ -111,6 +111,24 @@ RUNS: dict[str, dict[str, Any]] = {
         "signals": {"twin_critic": {"num_updates": 3, "batch_size": 7, "capacity": 60, "learning_rate": 1e-2}},
         "max_tokens_per_micro_batch": 64,
     },
+    # Pairs of a minibatch that lie in one process alone; the second step's rewards are those that the first has taught.
+    "istar": {
+        "credit": "istar",
+        "credit_kwargs": {"step_weight": 3.0},
+        "groups_per_step": 3,
+        "group_size": 6,
+        "max_steps": 2,
+        "window": 1,
+        "signals": {"implicit_step_reward": {"num_minibatches": 3}},
+    },
+    "spa": {
+        "credit": "spa",
+        "groups_per_step": 3,
+        "max_steps": 2,
+        "group_size": 6,
+        "learning_rate": 6e-3,
+        "signals": {"progress": {"num_minibatches": 3, "epochs": 2}},
+    },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }
 
