@@ -38,7 +38,7 @@ class SecondModel:
         policy, seed = resources.policy, derived_seed(resources.seed, name)
         config = policy.model.peft_config["default"]
         r = lora_r or config.r
-        alpha = round(config.lora_alpha * r / config.r)
+        alpha = max(1, round(config.lora_alpha * r / config.r))  # 0 would be an adapter that never learns
         if model is None:
             self.reader, self.adapter = policy, name
             self.parameters = policy.add_adapter(name, seed=seed, r=r, lora_alpha=alpha, lora_dropout=lora_dropout)
