@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from agentgym.envs.games import GAMES, make_game, register_game, registered_games
 from agentgym.envs.registration import BUILTIN, make, register, registered
 from agentgym.envs.text_env import Info, NoPlanError, NotInstalledError, TextEnv
 from agentgym.envs.text_space import TextSpace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agentgym.envs.checker import TextEnvError, check_text_env
     from agentgym.envs.discrete import DiscreteTextEnv
     from agentgym.envs.frozen_lake import FrozenLakeEnv
-    from agentgym.envs.multi_agent import Played, TextAECEnv
+    from agentgym.envs.multi_agent import Partner, Played, TextAECEnv
     from agentgym.envs.one_seat import OneSeat
     from agentgym.envs.scienceworld.env import ScienceWorldEnv
     from agentgym.envs.search_qa.env import SearchQaEnv
@@ -34,6 +35,7 @@ __all__ = [
     "NoPlanError",
     "NotInstalledError",
     "OneSeat",
+    "Partner",
     "Played",
     "ScienceWorldEnv",
     "SearchQaEnv",
@@ -47,8 +49,11 @@ __all__ = [
     "WorkerEnv",
     "check_text_env",
     "make",
+    "make_game",
     "register",
+    "register_game",
     "registered",
+    "registered_games",
 ]
 
 _LAZY = {
@@ -56,6 +61,7 @@ _LAZY = {
     "DiscreteTextEnv": "agentgym.envs.discrete",
     "FrozenLakeEnv": "agentgym.envs.frozen_lake",
     "OneSeat": "agentgym.envs.one_seat",
+    "Partner": "agentgym.envs.multi_agent",
     "Played": "agentgym.envs.multi_agent",
     "ScienceWorldEnv": "agentgym.envs.scienceworld.env",
     "SearchQaEnv": "agentgym.envs.search_qa.env",
@@ -71,6 +77,8 @@ _LAZY = {
 
 for _env_id, _entry_point in BUILTIN.items():
     register(_env_id, _entry_point)
+for _env_id, _entry_point in GAMES.items():
+    register_game(_env_id, _entry_point)
 
 
 def __getattr__(name: str) -> Any:

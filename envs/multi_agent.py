@@ -10,9 +10,9 @@ A *seat* is a place in the game (PettingZoo's agent), a *turn* is one seat's act
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -42,6 +42,33 @@ class Played:
     """The action was understood and legal."""
 
 
+class Partner(Protocol):
+    """Whoever holds a seat without being trained: any callable of this form."""
+
+    def __call__(self, observation: str, info: dict[str, Any]) -> str:
+        """An action for what its seat has been told since it last acted, and its seat's info."""
+
+
+@runtime_checkable
+class StatefulPartner(Protocol):
+    """A partner that remembers or draws: at the start of each episode it is given the seed to begin anew with."""
+
+    def reset(self, seed: int) -> None:
+        """Forget the last episode. Same seed, same behaviour, whatever was played before."""
+
+
+@runtime_checkable
+class SeatedPartner(Protocol):
+    """A partner that computes with the game's own rules: before each episode's `reset` it is shown its seat.
+
+    It may use the game's methods for its own seat (what its own private part makes of an offer), and nothing that
+    its seat does not know.
+    """
+
+    def sit(self, game: Any, seat: str) -> None:
+        """Hold `seat` of the live `game` from now on. May be called again in mid-game, with a copy of that game."""
+
+
 class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]  # pettingzoo has no types
     """Base class of games with several seats, whose observations and actions are strings.
 
@@ -66,6 +93,14 @@ class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]
     """The splits this game has. No task is in two of them."""
     data_source: str = "builtin"
     """Where the tasks come from: "builtin", or the path that was given as `data`."""
+    partners: ClassVar[Mapping[str, Callable[[], Partner]]] = {}
+    """The scripted partners that know this game, by name: each call makes a new one."""
+    mixture: ClassVar[Mapping[str, float]] = {}
+    """Whom a learner meets unless it is told otherwise: names of `partners` with weights."""
+    moves_at_once: ClassVar[bool] = False
+    """All decide before any is told, in every round: PettingZoo's parallel view then asks all, else one at a time."""
+    zero_sum: ClassVar[bool] = False
+    """What the seats earn in a game sums to 0."""
 
     _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"_observation_spaces", "_action_spaces", "spec"})
 

@@ -16,7 +16,8 @@ import difflib
 import inspect
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -63,7 +64,7 @@ def register(env_id: str, entry_point: str | Callable[..., TextEnv], **kwargs: A
 
 def registered() -> list[str]:
     """The ids registered with `register`, by this package and by plug-ins, sorted."""
-    _load_plugins()
+    load_plugins()
     return sorted(_ours)
 
 
@@ -73,16 +74,10 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     `env_id` may also be "module:namespace/Name-v0", which imports the module first. Raises `ValueError` for
     an unknown id, for an argument that the environment does not take, and for other than a `TextEnv`.
     """
-    _load_plugins()
+    load_plugins()
     spec = _find(env_id)
-    try:
-        with others_faults(f"{env_id} cannot be made", _module_of(spec.entry_point)):
-            env = gymnasium.make(spec, disable_env_checker=True, **kwargs).unwrapped
-    except TypeError as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unknown and unknown[1] in kwargs:
-            raise ValueError(f"{env_id} takes no argument {unknown[1]!r}, only {_arguments(spec)}") from None
-        raise
+    with known_arguments(env_id, spec.entry_point, kwargs):
+        env = gymnasium.make(spec, disable_env_checker=True, **kwargs).unwrapped
     if not isinstance(env, TextEnv):
         env.close()
         raise ValueError(
@@ -92,9 +87,26 @@ def make(env_id: str, **kwargs: Any) -> TextEnv:
     return env
 
 
+@contextmanager
+def known_arguments(env_id: str, entry_point: Any, kwargs: Mapping[str, Any]) -> Iterator[None]:
+    """Within, an argument among `kwargs` that the entry point does not take is a `ValueError` that says which it does.
+
+    Faults in other people's code are told with their place.
+    """
+    try:
+        with others_faults(f"{env_id} cannot be made", _module_of(entry_point)):
+            yield
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown and unknown[1] in kwargs:
+            message = f"{env_id} takes no argument {unknown[1]!r}, only {_arguments(entry_point)}"
+            raise ValueError(message) from None
+        raise
+
+
 def default_arguments(env_id: str) -> dict[str, Any]:
     """The arguments with which an environment is made unless others are given: the registered ones, and its own."""
-    _load_plugins()
+    load_plugins()
     spec = _find(env_id)
     parameters = inspect.signature(_creator(spec)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(spec.kwargs)
@@ -130,9 +142,10 @@ def _bare_name(env_id: str) -> str:
     return re.sub(r"-v\d+$", "", env_id.lower()).rpartition("/")[2]
 
 
-def _arguments(spec: EnvSpec) -> str:
+def _arguments(entry_point: Any) -> str:
     """The arguments that the constructor names, for an error message."""
-    parameters = inspect.signature(_creator(spec)).parameters.values()
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    parameters = inspect.signature(creator).parameters.values()
     return ", ".join(p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
 
 
@@ -166,7 +179,7 @@ def _module_of(entry_point: Any) -> str:
     return entry_point.partition(":")[0] if isinstance(entry_point, str) else str(entry_point.__module__)
 
 
-def _load_plugins() -> None:
+def load_plugins() -> None:
     """Load every package's entry points, once. A broken one is named in a warning and stops nobody."""
     global _plugins_loaded
     if _plugins_loaded:

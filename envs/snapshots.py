@@ -11,11 +11,13 @@ class Snapshots:
 
     _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset()
     """Attributes that never change after construction (spaces, data, settings): not copied."""
+    _never_copied: ClassVar[frozenset[str]] = frozenset()
+    """Of these, the ones that copied objects may hold as well: in a copy of those, None stands in their place."""
 
     def snapshot(self) -> object:
         """An exact, independent copy of the state, the random generator's included."""
         changing = {k: v for k, v in self.__dict__.items() if k not in self._shared_between_snapshots}
-        return copy.deepcopy(changing)
+        return copy.deepcopy(changing, {id(self.__dict__[name]): None for name in self._never_copied})
 
     def restore(self, snapshot: object) -> None:
         """Return to a state taken by `snapshot` on this environment or one with the same arguments."""

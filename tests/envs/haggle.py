@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from agentgym.envs import Played, TextAECEnv
+from agentgym.envs import Partner, Played, TextAECEnv
 from agentgym.envs.splits import split_of
 
 RULES = "Say 'offer PRICE', or 'accept' the other's last offer. You are the {seat}."
@@ -79,6 +79,11 @@ class Haggle(TextAECEnv):
 def accepting(observation: str, info: dict[str, Any]) -> str:
     """A partner that takes any offer, and names a price of 40 where there is none."""
     return "accept" if "offers" in observation else "offer 40"
+
+
+def new_accepting() -> Partner:
+    """Makes `accepting`: partners are named by what makes them."""
+    return accepting
 
 
 class Moody:

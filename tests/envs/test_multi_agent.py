@@ -14,7 +14,18 @@ from gymnasium.error import ResetNeeded
 from pettingzoo.test import api_test, max_cycles_test, parallel_api_test, parallel_seed_test, seed_test
 from pettingzoo.utils import BaseWrapper, aec_to_parallel, turn_based_aec_to_parallel
 
-from agentgym.envs import OneSeat, Played, TextAECEnv, TextSpace, check_text_env, make, register
+from agentgym.envs import (
+    OneSeat,
+    Played,
+    TextAECEnv,
+    TextSpace,
+    check_text_env,
+    make,
+    make_game,
+    register,
+    register_game,
+    registered_games,
+)
 from agentgym.envs.hostile import HOSTILE_ACTIONS
 from tests.envs.haggle import Haggle, Moody, accepting
 
@@ -287,11 +298,70 @@ def test_the_partner_of_a_seed_is_the_same_whatever_was_played_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seat", "partners"), [("broker", {"seller": accepting}), ("buyer", {}), ("buyer", {"buyer": accepting})]
+    ("settings", "message"),
+    [
+        ({"seat": "broker"}, "the seats are buyer, seller"),
+        ({"partners": {"buyer": accepting}}, "the seats are buyer, seller"),
+        ({}, "Haggle has no mixture"),
+        ({"partner": "acceptin"}, "unknown partner 'acceptin': did you mean 'accepting'"),
+        ({"partner": {"accepting": 0}}, "weights above 0"),
+    ],
 )
-def test_seats_and_partners_must_fit(seat: str, partners: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="the seats are buyer, seller"):
-        OneSeat(Haggle, seat=seat, partners=partners)
+def test_seats_and_partners_must_fit(settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Haggle, "partners", {"accepting": lambda: accepting})
+    with pytest.raises(ValueError, match=message):
+        OneSeat(Haggle, **settings)
+
+
+class Mirror:
+    """A partner that sits in the game: it offers what it would cost itself, by the game's own state."""
+
+    def sit(self, game: Haggle, seat: str) -> None:
+        self.game, self.seat = game, seat
+
+    def __call__(self, observation: str, info: dict[str, Any]) -> str:
+        return f"offer {self.game.value if self.seat == 'buyer' else self.game.cost}"
+
+
+def test_a_mixture_is_drawn_with_the_tasks_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Haggle, "partners", {"accepting": lambda: accepting, "moody": Moody, "mirror": Mirror})
+    monkeypatch.setattr(Haggle, "mixture", {"accepting": 1, "moody": 1, "mirror": 2})
+    env, other = OneSeat(Haggle), OneSeat(Haggle)
+    drawn = [env.reset(seed=seed)[1]["partner"] for seed in range(40)]
+    assert drawn[::-1] == [other.reset(seed=seed)[1]["partner"] for seed in reversed(range(40))]
+    assert drawn.count("mirror") > max(drawn.count("accepting"), drawn.count("moody")) > 0
+
+
+def test_a_partner_that_sits_in_the_game_plays_on_in_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Haggle, "partners", {"mirror": Mirror})
+    env, other = (OneSeat(Haggle, partner="mirror") for _ in range(2))
+    env.reset(seed=seed_that_begins("buyer"))
+    env.step("offer 1")
+    state = env.snapshot()
+    other.restore(state)
+    assert other.partners["seller"].game is other.game  # type: ignore[attr-defined]
+    assert env.step("offer 2") == other.step("offer 2")
+
+
+def test_a_game_under_an_id() -> None:
+    register_game("tests/Haggle-v1", "tests.envs.haggle:Haggle", max_turns=4)
+    register_game("tests/Haggle-v1", Haggle, max_turns=4)
+    assert "tests/Haggle-v1" in registered_games()
+    assert isinstance(make_game("tests/Haggle-v1"), Haggle) and make_game("tests/Haggle-v1").max_turns == 4
+    aec = pettingzoo.make("aec", "tests/Haggle-v1", split="valid")
+    assert aec.unwrapped.split == "valid" and aec.unwrapped.max_turns == 4
+    parallel = pettingzoo.make("parallel", "tests/Haggle-v1", max_cycles=3)
+    assert parallel.reset(seed=0)[0].keys() == {"buyer", "seller"}
+    one = make("tests/Haggle-v1", partner="tests.envs.haggle:new_accepting")
+    assert isinstance(one, OneSeat) and one.max_turns == 4
+    with pytest.raises(ValueError, match=r"takes no argument 'bonus', only .*partner, .*max_turns"):
+        make("tests/Haggle-v1", partner=accepting, bonus=1)
+    with pytest.raises(ValueError, match="takes no argument 'bonus', only split"):
+        make_game("tests/Haggle-v1", bonus=1)
+    with pytest.raises(ValueError, match=r"Sokoban-v0'.* it has one seat"):
+        make_game("agentgym/Sokoban-v0")
+    with pytest.raises(ValueError, match="did you mean 'tests/Haggle-v1'"):
+        make_game("tests/Hagle-v1")
 
 
 def test_an_act_that_is_none_is_told_what_it_must_return(monkeypatch: pytest.MonkeyPatch) -> None:
