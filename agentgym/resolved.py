@@ -35,7 +35,7 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
     sampler = get_task_sampler(config.task_sampler)
     arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
     values = {
-        "env_kwargs": arguments | config.env_kwargs,
+        "env_kwargs": arguments | {k: v for k, v in config.env_kwargs.items() if k != "max_turns"},
         "max_turns": told.max_turns if takes_argument(config.env_id, "max_turns") else None,
         "credit_kwargs": scheme.defaults | scheme.check_parameters(config.credit_kwargs),
         "policy_loss_kwargs": {k: v for k, v in objective.policy_params.items() if k not in _WITH_KEYS},

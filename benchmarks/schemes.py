@@ -40,8 +40,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"signals": SMALL_CRITIC},
     "turn_ppo": {"signals": SMALL_CRITIC},
     "archer": {
-        "signals": {"twin_critic": {"learning_rate": 3e-3, "num_updates": 10, "batch_size": 128}},
+        "signals": {"twin_critic": {"learning_rate": 3e-3, "num_updates": 5, "batch_size": 64}},
         "policy_loss": "reinforce",
+        "critic_warmup": 5,
     },
     "igpo": {},
     "istar": {},

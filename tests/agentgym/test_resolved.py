@@ -26,7 +26,7 @@ def config(**settings: object) -> RunConfig:
     [
         {},
         {"env_kwargs": {"size": 5, "is_slippery": True}, "credit": "rloo"},
-        {"env_kwargs": {"map": ["SFF", "FHF", "FFG"]}},
+        {"env_kwargs": {"map": ["SFF", "FHF", "FFG"], "max_turns": 5}},
         {"credit_kwargs": {"mode": "mean_std_norm", "gamma": 0.5}, "epsilon": 0.1},
         {"policy_loss": "dual_clip", "policy_loss_kwargs": {"epsilon": 0.1}, "ratio_level": "turn"},
         {"entropy_smoothing": "epo", "entropy_coef": 0.01, "entropy_smoothing_kwargs": {"min_ratio": 0.5}},
@@ -53,7 +53,7 @@ def test_a_run_s_configuration_stands_for_the_same_run_and_leaves_nothing_open(t
     assert full.credit_kwargs.keys() == scheme.parameters.keys()
     assert scheme.check_parameters(kept.credit_kwargs) == scheme.defaults | scheme.check_parameters(given.credit_kwargs)
     assert full.max_turns and full.loss_aggregation and full.ratio_level
-    assert given.env_kwargs.items() <= full.env_kwargs.items()
+    assert given.env_kwargs.items() <= (full.env_kwargs | {"max_turns": full.max_turns}).items()
 
 
 def test_what_is_recorded():
