@@ -21,7 +21,9 @@ from agentgym.envs.multi_agent import TextAECEnv
 from agentgym.envs.names import unknown
 from agentgym.envs.registration import known_arguments, load_plugins, register, registered
 
-GAMES: dict[str, str] = {}
+GAMES: dict[str, str] = {
+    "agentgym/Bargaining-v0": "agentgym.envs.social.bargaining_v0:Bargaining",
+}
 """The built-in games: entry points as text, imported when a game is first made."""
 
 _games: dict[str, tuple[_Game, dict[str, Any]]] = {}

@@ -1,0 +1,314 @@
+"""What all games of two seats that talk their way to a deal share: proposals, acceptance, ends, payoffs, references.
+
+The rules are those of every deal game here:
+
+* Seats take turns and say what they like. In what they say stand acts in a small grammar: an offer, `accept`,
+  `reject`, `withdraw`, `walk away`. The last one in a message counts; of several offers the last well-formed one. A
+  verb is an act where it is a sentence of its own ("accept", "I accept.") or stands in brackets ("[accept]").
+* A proposal stands until it is accepted, rejected, withdrawn or replaced, by whomever. Nobody accepts their own.
+* An act that cannot be carried out is told to its speaker alone, with the reason, and changes nothing; the other hears
+  the words all the same.
+* Walking away and an acceptance end the game for both; running out of turns cuts it off, without a deal.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from agentgym.envs.multi_agent import Played, TextAECEnv
+from agentgym.envs.social.deal_partners import MIXTURE, PARTNERS
+from agentgym.envs.social.references import Payoffs, References
+from agentgym.envs.social.speech import said
+from agentgym.envs.social.table import BadOffer, Knowledge, Offer, Table
+
+Verb = Literal["accept", "reject", "withdraw", "walk away"]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Where the acts are in what a seat says."""
+
+    offer: str
+    """A regular expression whose group "offer" is what is offered. Linear in the length of the text."""
+    verbs: Mapping[str, Verb]
+    """The words of the game for the acts."""
+
+    def compiled(self) -> re.Pattern[str]:
+        """Finds all marks of a message in order: the group "offer" or "verb" of each."""
+        words = "|".join(map(re.escape, self.verbs))
+        sentence = rf"(?:\A|(?<=[.!?;:\n]))[ \t]{{0,9}}(?:i[ \t])?(?P<verb>{words})(?=[ \t]{{0,9}}(?:[.!;\n]|\Z))"
+        brackets = rf"\[[ \t]{{0,9}}(?P<bracketed>{words})[ \t]{{0,9}}\]"
+        return re.compile(f"{self.offer}|{brackets}|{sentence}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a message comes to."""
+
+    kind: Literal["propose", "accept", "reject", "withdraw", "walk away", "say"]
+    offer: Offer = None
+    fault: str | None = None
+    """What is wrong with the offer; `kind` is then "say"."""
+    is_bare: bool = False
+    """The message holds the act and no other word."""
+
+
+class DealGame(TextAECEnv):
+    """Base class of the deal games. A subclass draws tasks, reads and words offers, and knows what they are worth.
+
+    The reward is given at the end, to both seats: the own payoff as a share of the own best (see `References`), from
+    -1 to 1, 0 without a deal. `info` says more of the outcome, for reports; nothing of it is shown to a seat:
+
+    * `payoff`: the own gain over no deal, in natural units; `agreement`: there is a deal.
+    * `score`: the share of the own best, from 0 to 1; `joint`: the total of both as a share of the best total.
+    * `success`: the deal is on the Pareto frontier and gives the seat no less than the least it would have at Nash's
+      product, rounded down to whole numbers. `pareto_distance`: see `References`; 1 without a deal.
+    * `optimum`: what could be reached: `own`, `total`, `nash` (own), `minimum`. Once the game is over.
+    """
+
+    possible_agents: ClassVar[list[str]] = ["ann", "ben"]  # type: ignore[misc]
+    partners = PARTNERS
+    mixture = MIXTURE
+    reservation: ClassVar[float] = 0.3
+    """The share of the own best below which scripted partners do not go."""
+    grammar: ClassVar[Grammar]
+
+    _marks: ClassVar[re.Pattern[str]]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "grammar" in cls.__dict__:
+            cls._marks = cls.grammar.compiled()
+
+    # What a subclass implements ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _draw(self, rng: np.random.Generator, options: dict[str, Any]) -> Table:
+        """Draw a task of the split, or take the one in `options["task"]`; return what lies open of it."""
+
+    @abstractmethod
+    def _opening(self, seat: str) -> str:
+        """The seat's private part and what is public of the task, in words."""
+
+    @abstractmethod
+    def _task_id(self) -> str:
+        """Names the task, whoever begins."""
+
+    @abstractmethod
+    def _task_type(self) -> str:
+        """One of `task_types`."""
+
+    @abstractmethod
+    def _payoffs(self, offer: Offer) -> Payoffs:
+        """What each seat gains by an offer that is carried out."""
+
+    @abstractmethod
+    def _find_references(self) -> References:
+        """What could be reached in this task."""
+
+    @abstractmethod
+    def knowledge(self, seat: str) -> Knowledge:
+        """What `seat` knows of the task and nothing else, for the partner that holds it. It never changes."""
+
+    def _common_knowledge(self, seat: str) -> dict[str, Any]:
+        """The fields of `Knowledge` that are the same in all games."""
+        return {
+            "seat": seat,
+            "other": self.other(seat),
+            "max_turns": self.max_turns,
+            "reservation": self.reservation,
+            "offer_form": self.offer_form,
+            "accept": self._verb("accept"),
+            "reject": self._verb("reject"),
+        }
+
+    # The game ---------------------------------------------------------------------------------------------
+
+    def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> Mapping[str, str]:
+        self.table = self._draw(rng, options)
+        first = options.get("first") or self.possible_agents[int(rng.integers(2))]
+        self._turn_of = first
+        self._id = f"{self._task_id()}/{first}"
+        self._standing: tuple[str, Offer] | None = None
+        self._deal: Offer | None = None
+        self._has_left = False
+        self._references: References | None = None
+        self._history = ""
+        self._task = {seat: self._opening(seat) for seat in self.possible_agents}
+        return {
+            seat: f"{text} {'You speak first.' if seat == first else f'{first} speaks first.'}"
+            for seat, text in self._task.items()
+        }
+
+    def _to_act(self) -> tuple[str, ...]:
+        return (self._turn_of,)
+
+    def other(self, seat: str) -> str:
+        """Who sits opposite."""
+        first, second = self.possible_agents
+        return second if seat == first else first
+
+    def _act(self, seat: str, action: str) -> Played:
+        other = self._turn_of = self.other(seat)
+        meant = self._understand(action, seat)
+        fault = meant.fault or self._refusal(meant.kind, seat)
+        if fault is not None:
+            self._history += f"{seat} ?;"
+            return Played(
+                {seat: f"This does not count: {fault}", other: self._said(seat, action)}, is_action_valid=False
+            )
+        self._history += f"{seat} {meant.kind} {'' if meant.offer is None else meant.offer};"
+        heard = [] if meant.is_bare else [self._said(seat, action)]
+        match meant.kind:
+            case "propose":
+                self._standing = seat, meant.offer
+                heard.append(self._proposal(seat, meant.offer, other))
+            case "reject":
+                self._standing = None
+                heard.append(f"{seat} rejects.")
+            case "withdraw":
+                self._standing = None
+                heard.append(f"{seat} withdraws.")
+            case "accept":
+                return self._close_deal(seat, heard)
+            case "walk away":
+                self._has_left = True
+                heard.append(f"{seat} walks away. There is no deal.")
+                return Played({seat: "There is no deal.", other: "\n".join(heard)}, terminated=True)
+        return Played({other: "\n".join(heard)})
+
+    def _understand(self, action: str, seat: str) -> Understood:
+        """The last act of a message; where that is a bad offer, the last good one before it."""
+        last: re.Match[str] | None = None
+        fault: str | None = None
+        for mark in reversed(list(self._marks.finditer(action))):
+            verb = mark["verb"] or mark["bracketed"]
+            if verb is not None:
+                if last is None:
+                    return Understood(self.grammar.verbs[verb.lower()], is_bare=_is_all_of(action, mark))
+                continue
+            last = last or mark
+            try:
+                offer = self.table.read(mark["offer"], seat)
+            except BadOffer as error:
+                fault = fault or str(error)
+                continue
+            return Understood("propose", offer, is_bare=_is_all_of(action, mark))
+        return Understood("say", fault=fault)
+
+    def _refusal(self, kind: str, seat: str) -> str | None:
+        """Why an act cannot be carried out now."""
+        if kind in ("accept", "reject") and (self._standing is None or self._standing[0] == seat):
+            return f"no proposal of {self.other(seat)} stands that you could {kind}."
+        if kind == "withdraw" and (self._standing is None or self._standing[0] != seat):
+            return "no proposal of yours stands."
+        return None
+
+    def _said(self, seat: str, words: str) -> str:
+        return said(seat, words) if words.strip() else f"{seat} says nothing."
+
+    def _proposal(self, seat: str, offer: Offer, hearer: str) -> str:
+        more = self.table.explain(offer, hearer)
+        return f"{seat} proposes: {self.table.word(offer, seat)}.{more and ' '}{more}"
+
+    def _close_deal(self, seat: str, heard: list[str]) -> Played:
+        assert self._standing is not None
+        proposer, self._deal = self._standing
+        words = f"Deal, as {proposer} proposed: {self.table.word(self._deal, proposer)}."
+        told = {seat: words, self.other(seat): "\n".join([*heard, f"{seat} accepts. {words}"])}
+        payoffs = self._payoffs(self._deal)
+        rewards = {
+            each: self._share(payoff, i) for i, (each, payoff) in enumerate(zip(self.agents, payoffs, strict=True))
+        }
+        return Played(told, rewards=rewards, terminated=True)
+
+    # The outcome ------------------------------------------------------------------------------------------
+
+    @property
+    def references(self) -> References:
+        """What could be reached in this task: found out once, when it is first asked for."""
+        if self._references is None:
+            self._references = self._find_references()
+        return self._references
+
+    def _share(self, payoff: float, seat: int) -> float:
+        """A payoff as a share of the seat's best, from -1 to 1."""
+        best = self.references.best_own[seat]
+        return max(-1.0, min(1.0, payoff / best)) if best > 0 else float(np.sign(payoff))
+
+    def _situation(self, seat: str) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "success": False,
+            "task": self._task[seat],
+            "task_id": self._id,
+            "task_type": self._task_type(),
+            "state_key": f"{self._task[seat]} {self._history}",
+            "score": 0.0,
+            "joint": 0.0,
+            "agreement": False,
+            "payoff": 0.0,
+        }
+        if self.is_over:
+            self._tell_outcome(info, self.possible_agents.index(seat))
+        return info
+
+    def _tell_outcome(self, info: dict[str, Any], seat: int) -> None:
+        best = self.references
+        info["optimum"] = {
+            "own": float(best.best_own[seat]),
+            "total": float(best.best_total),
+            "nash": float(best.nash[seat]),
+            "minimum": float(best.best_minimum),
+        }
+        if best.best_total <= 0:  # nothing to be gained: to leave is all there is to do
+            good = self._deal is None
+            info |= {"score": float(good), "joint": float(good), "success": self._has_left}
+            info["pareto_distance"] = float(not good)
+        elif self._deal is None:
+            info["pareto_distance"] = 1.0
+        if self._deal is None:
+            return
+        payoffs = self._payoffs(self._deal)
+        info |= {"agreement": True, "payoff": float(payoffs[seat])}
+        if best.best_total <= 0:
+            return
+        info["score"] = max(0.0, self._share(payoffs[seat], seat))
+        info["joint"] = sum(payoffs) / best.best_total
+        info["success"] = best.is_on_frontier(payoffs) and payoffs[seat] >= int(best.nash[seat])
+        info["pareto_distance"] = best.pareto_distance(payoffs, seat)
+
+    def expert(self, seat: str) -> str:
+        """Accept what is a success; else propose Nash's point, and walk away where there is nothing to gain.
+
+        It knows both sides' values and not how the other will answer. With its last turn it takes any gain.
+        """
+        number = self.possible_agents.index(seat)
+        best = self.references
+        if best.best_total <= 0:
+            return self._verb("walk away")
+        if self._standing is not None and self._standing[0] != seat:
+            payoffs = self._payoffs(self._standing[1])
+            is_success = best.is_on_frontier(payoffs) and payoffs[number] >= int(best.nash[number])
+            if is_success or (payoffs[number] > 0 and self.turns[seat] + 1 >= self.max_turns):
+                return self._verb("accept")
+        return self.offer_form.format(self.table.word(self._nash_offer(seat), seat))
+
+    offer_form: ClassVar[str]
+    """An offer as an action, with {} for what is offered."""
+
+    @abstractmethod
+    def _nash_offer(self, seat: str) -> Offer:
+        """An offer of the best product of gains; of several the one that is best for the other seat."""
+
+    def _verb(self, verb: Verb) -> str:
+        return next(word for word, meaning in self.grammar.verbs.items() if meaning == verb)
+
+
+def _is_all_of(action: str, mark: re.Match[str]) -> bool:
+    return mark.start() == 0 and mark.end() >= len(action.rstrip(" .!\n\t"))
