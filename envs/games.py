@@ -23,6 +23,9 @@ from agentgym.envs.registration import known_arguments, load_plugins, register, 
 
 GAMES: dict[str, str] = {
     "agentgym/Bargaining-v0": "agentgym.envs.social.bargaining_v0:Bargaining",
+    "agentgym/PriceNegotiation-v0": "agentgym.envs.social.price_negotiation_v0:PriceNegotiation",
+    "agentgym/ResourceTrade-v0": "agentgym.envs.social.resource_trade_v0:ResourceTrade",
+    "agentgym/Scheduling-v0": "agentgym.envs.social.scheduling_v0:Scheduling",
 }
 """The built-in games: entry points as text, imported when a game is first made."""
 

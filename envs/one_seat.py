@@ -76,6 +76,7 @@ class OneSeat(TextEnv):
 
     def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> str:
         self.game.reset(seed=self._seed, options=options)
+        rng = np.random.default_rng(int(rng.integers(2**63)))  # the game's own begins with the same seed
         drawn = {seat: draw(mixture, rng) for seat, mixture in self.mixtures.items()}
         self._names = ", ".join(drawn[seat] if len(drawn) == 1 else f"{seat}: {drawn[seat]}" for seat in drawn)
         # Each environment has its own copy of a partner with a state: two environments never influence each other.

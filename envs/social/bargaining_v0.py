@@ -145,7 +145,7 @@ def solve(scenario: Scenario) -> References:
     return References.of((worth(take, first), whole - worth(take, second)) for take in divisions(scenario.counts))
 
 
-_ITEM = re.compile(r"\s*(?P<count>\d{1,9})\s+(?P<kind>[a-z]+)\s*(?:,?\s*and\b|,|\Z)", re.IGNORECASE)
+_ITEM = re.compile(r"\s*(?P<count>\d{1,9})\s+(?P<kind>[a-z]+)\s*(?:,\s*(?:and\b)?|and\b|\Z)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ class ItemKnowledge(Knowledge):
         """See `Knowledge.own`."""
         return worth(self._mine(offer), self.values)
 
-    def offers(self, moves: Sequence[Move]) -> list[Valued]:
+    def offers(self, moves: Sequence[Move], proposed: Sequence[Counts] = ()) -> list[Valued]:
         """See `Knowledge.offers`: all divisions."""
         values = self._claimed(moves) or _expected_values(self.table.counts, self.values)
         valued = []

@@ -16,14 +16,14 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from agentgym.envs.multi_agent import Played, TextAECEnv
 from agentgym.envs.social.deal_partners import MIXTURE, PARTNERS
-from agentgym.envs.social.references import Payoffs, References
+from agentgym.envs.social.references import Payoffs, References, share_lost
 from agentgym.envs.social.speech import said
 from agentgym.envs.social.table import BadOffer, Knowledge, Offer, Table
 
@@ -38,10 +38,12 @@ class Grammar:
     """A regular expression whose group "offer" is what is offered. Linear in the length of the text."""
     verbs: Mapping[str, Verb]
     """The words of the game for the acts."""
+    offers: Mapping[str, Offer] = field(default_factory=dict)
+    """Offers that have a word of their own, which stands where a verb does."""
 
     def compiled(self) -> re.Pattern[str]:
         """Finds all marks of a message in order: the group "offer" or "verb" of each."""
-        words = "|".join(map(re.escape, self.verbs))
+        words = "|".join(map(re.escape, [*self.verbs, *self.offers]))
         sentence = rf"(?:\A|(?<=[.!?;:\n]))[ \t]{{0,9}}(?:i[ \t])?(?P<verb>{words})(?=[ \t]{{0,9}}(?:[.!;\n]|\Z))"
         brackets = rf"\[[ \t]{{0,9}}(?P<bracketed>{words})[ \t]{{0,9}}\]"
         return re.compile(f"{self.offer}|{brackets}|{sentence}", re.IGNORECASE)
@@ -68,7 +70,9 @@ class DealGame(TextAECEnv):
     * `payoff`: the own gain over no deal, in natural units; `agreement`: there is a deal.
     * `score`: the share of the own best, from 0 to 1; `joint`: the total of both as a share of the best total.
     * `success`: the deal is on the Pareto frontier and gives the seat no less than the least it would have at Nash's
-      product, rounded down to whole numbers. `pareto_distance`: see `References`; 1 without a deal.
+      product, rounded down to whole numbers; where there is nothing to be gained, that somebody walked away.
+      `pareto_distance`: the share that the seat lost to the nearest outcome that dominates the deal, 0 where none
+      does; 1 without a deal.
     * `optimum`: what could be reached: `own`, `total`, `nash` (own), `minimum`. Once the game is over.
     """
 
@@ -78,6 +82,8 @@ class DealGame(TextAECEnv):
     reservation: ClassVar[float] = 0.3
     """The share of the own best below which scripted partners do not go."""
     grammar: ClassVar[Grammar]
+    offer_form: ClassVar[str]
+    """An offer as an action, with {} for what is offered."""
 
     _marks: ClassVar[re.Pattern[str]]
 
@@ -104,6 +110,9 @@ class DealGame(TextAECEnv):
     def _task_type(self) -> str:
         """One of `task_types`."""
 
+    def _check_offer(self, offer: Offer, seat: str) -> None:
+        """Raise `BadOffer` where the private part of `seat` itself keeps it from making this offer."""
+
     @abstractmethod
     def _payoffs(self, offer: Offer) -> Payoffs:
         """What each seat gains by an offer that is carried out."""
@@ -111,6 +120,10 @@ class DealGame(TextAECEnv):
     @abstractmethod
     def _find_references(self) -> References:
         """What could be reached in this task."""
+
+    @abstractmethod
+    def _nash_offer(self, seat: str) -> Offer:
+        """An offer of the best product of gains; of several the one that is best for the other seat."""
 
     @abstractmethod
     def knowledge(self, seat: str) -> Knowledge:
@@ -135,8 +148,11 @@ class DealGame(TextAECEnv):
         first = options.get("first") or self.possible_agents[int(rng.integers(2))]
         self._turn_of = first
         self._id = f"{self._task_id()}/{first}"
+        self._type = self._task_type()
         self._standing: tuple[str, Offer] | None = None
         self._deal: Offer | None = None
+        self._payoffs_reached: Payoffs = (0, 0)
+        self._better: Payoffs | None = None
         self._has_left = False
         self._references: References | None = None
         self._history = ""
@@ -185,22 +201,26 @@ class DealGame(TextAECEnv):
 
     def _understand(self, action: str, seat: str) -> Understood:
         """The last act of a message; where that is a bad offer, the last good one before it."""
-        last: re.Match[str] | None = None
         fault: str | None = None
         for mark in reversed(list(self._marks.finditer(action))):
             verb = mark["verb"] or mark["bracketed"]
+            if verb is not None and fault is not None:
+                continue  # a bad offer takes back what was said before it
             if verb is not None:
-                if last is None:
-                    return Understood(self.grammar.verbs[verb.lower()], is_bare=_is_all_of(action, mark))
-                continue
-            last = last or mark
+                return self._spoken(verb.lower(), _is_all_of(action, mark))
             try:
                 offer = self.table.read(mark["offer"], seat)
+                self._check_offer(offer, seat)
             except BadOffer as error:
                 fault = fault or str(error)
                 continue
             return Understood("propose", offer, is_bare=_is_all_of(action, mark))
         return Understood("say", fault=fault)
+
+    def _spoken(self, word: str, is_bare: bool) -> Understood:
+        if word in self.grammar.offers:
+            return Understood("propose", self.grammar.offers[word], is_bare=is_bare)
+        return Understood(self.grammar.verbs[word], is_bare=is_bare)
 
     def _refusal(self, kind: str, seat: str) -> str | None:
         """Why an act cannot be carried out now."""
@@ -238,16 +258,16 @@ class DealGame(TextAECEnv):
         return self._references
 
     def _share(self, payoff: float, seat: int) -> float:
-        """A payoff as a share of the seat's best, from -1 to 1."""
+        """A payoff as a share of the seat's best, from -1 to 1; where there is nothing to be gained a loss is -1."""
         best = self.references.best_own[seat]
-        return max(-1.0, min(1.0, payoff / best)) if best > 0 else float(np.sign(payoff))
+        return max(-1.0, min(1.0, payoff / best)) if best > 0 else -float(payoff < 0)
 
     def _situation(self, seat: str) -> dict[str, Any]:
         info: dict[str, Any] = {
             "success": False,
             "task": self._task[seat],
             "task_id": self._id,
-            "task_type": self._task_type(),
+            "task_type": self._type,
             "state_key": f"{self._task[seat]} {self._history}",
             "score": 0.0,
             "joint": 0.0,
@@ -266,45 +286,38 @@ class DealGame(TextAECEnv):
             "nash": float(best.nash[seat]),
             "minimum": float(best.best_minimum),
         }
-        if best.best_total <= 0:  # nothing to be gained: to leave is all there is to do
-            good = self._deal is None
-            info |= {"score": float(good), "joint": float(good), "success": self._has_left}
-            info["pareto_distance"] = float(not good)
-        elif self._deal is None:
-            info["pareto_distance"] = 1.0
-        if self._deal is None:
-            return
-        payoffs = self._payoffs(self._deal)
-        info |= {"agreement": True, "payoff": float(payoffs[seat])}
-        if best.best_total <= 0:
+        payoffs = self._payoffs_reached
+        info["agreement"] = self._deal is not None
+        info["payoff"] = float(payoffs[seat])
+        if best.best_total <= 0:  # nothing to be gained: to walk away is all there is to do
+            info["score"] = info["joint"] = float(self._deal is None)
+            info["success"] = self._has_left
+            info["pareto_distance"] = float(self._deal is not None)
             return
         info["score"] = max(0.0, self._share(payoffs[seat], seat))
         info["joint"] = sum(payoffs) / best.best_total
-        info["success"] = best.is_on_frontier(payoffs) and payoffs[seat] >= int(best.nash[seat])
-        info["pareto_distance"] = best.pareto_distance(payoffs, seat)
+        is_pareto = self._deal is not None and self._better is None
+        info["success"] = is_pareto and payoffs[seat] >= int(best.nash[seat])
+        lost = 0.0 if self._better is None else share_lost(payoffs[seat], self._better[seat])
+        info["pareto_distance"] = 1.0 if self._deal is None else lost
 
     def expert(self, seat: str) -> str:
         """Accept what is a success; else propose Nash's point, and walk away where there is nothing to gain.
 
         It knows both sides' values and not how the other will answer. With its last turn it takes any gain.
         """
-        number = self.possible_agents.index(seat)
-        best = self.references
-        if best.best_total <= 0:
+        if self.references.best_total <= 0:
             return self._verb("walk away")
-        if self._standing is not None and self._standing[0] != seat:
-            payoffs = self._payoffs(self._standing[1])
-            is_success = best.is_on_frontier(payoffs) and payoffs[number] >= int(best.nash[number])
-            if is_success or (payoffs[number] > 0 and self.turns[seat] + 1 >= self.max_turns):
-                return self._verb("accept")
+        if self._standing is not None and self._standing[0] != seat and self._is_good(self._standing[1], seat):
+            return self._verb("accept")
         return self.offer_form.format(self.table.word(self._nash_offer(seat), seat))
 
-    offer_form: ClassVar[str]
-    """An offer as an action, with {} for what is offered."""
-
-    @abstractmethod
-    def _nash_offer(self, seat: str) -> Offer:
-        """An offer of the best product of gains; of several the one that is best for the other seat."""
+    def _is_good(self, offer: Offer, seat: str) -> bool:
+        """The offer is a success for the seat, or a gain where it has no later turn."""
+        number, payoffs = self.possible_agents.index(seat), self._payoffs(offer)
+        if payoffs[number] > 0 and self.turns[seat] + 1 >= self.max_turns:
+            return True
+        return payoffs[number] >= int(self.references.nash[number]) and self.references.nearest_better(payoffs) is None
 
     def _verb(self, verb: Verb) -> str:
         return next(word for word, meaning in self.grammar.verbs.items() if meaning == verb)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from agentgym.envs.social.table import Knowledge, Move, Offer, Valued
@@ -43,6 +43,8 @@ class DealPartner:
         """What the other did, in order."""
         self.standing: Offer | None = None
         """The other's proposal, where it stands."""
+        self.proposed: list[Offer] = []
+        """What was proposed and not accepted."""
         self._begin()
 
     def sit(self, game: Sitting, seat: str) -> None:
@@ -79,37 +81,41 @@ class DealPartner:
     def propose(self, offer: Offer) -> str:
         """Make a proposal; it replaces the other's."""
         self.standing = None
+        self.proposed.append(offer)
         return self.knows.propose(offer)
+
+    def offers(self) -> Sequence[Valued]:
+        """What could be proposed now."""
+        return self.knows.offers(self.moves, self.proposed)
 
     def most_for_other(self, least: float) -> Offer:
         """Of the divisions with U ≥ `least` the one that gives the other most; of several the best for oneself."""
-        offers = self.knows.offers(self.moves)
+        offers = self.offers()
         bound = min(least, max(o.own for o in offers) / self.knows.best) * self.knows.best - 1e-9
         return max((o for o in offers if o.own >= bound), key=lambda o: (o.other, o.own)).offer
 
 
 class Cooperative(DealPartner):
-    """Says what it has in its first turn and proposes the best total, of several the most even.
+    """Says what it has in its first turn and proposes the best total at which, for all it knows, nobody loses.
 
-    Accepts what gives it at least half of what it would have there. Walks away where the other's words show that
-    there is nothing to gain for both. Two of them reach the best total exactly.
+    Of several the most even. Accepts what gives it at least half of what it would have there. Walks away where the
+    other's words show that somebody would always lose. Two of them reach the best total (of what is a loss to nobody).
     """
 
-    def best_total(self) -> Valued:
-        """The division that it aims at."""
-        return max(self.knows.offers(self.moves), key=lambda o: (o.own + o.other, min(o.own, o.other), o.own))
+    def _best_total(self) -> Valued | None:
+        offers = [offer for offer in self.offers() if min(offer.own, offer.other) >= 0]
+        return max(offers, key=lambda o: (o.own + o.other, min(o.own, o.other), o.own), default=None)
 
     def _is_enough(self, offer: Offer) -> bool:
-        return self.knows.own(offer) >= self.best_total().own / 2
+        best = self._best_total()
+        return best is not None and self.knows.own(offer) >= best.own / 2
 
     def _next_act(self) -> str:
-        said = self.knows.claim() if self.turn == 0 else ""
-        if self.turn == 0 and not self.knows.has_claimed(self.moves):
-            return said
-        aim = self.best_total()
-        if self.knows.has_claimed(self.moves) and min(aim.own, aim.other) < 0:
-            return f"{said} walk away".strip()
-        return f"{said} {self.propose(aim.offer)}".strip()
+        claim = f"{self.knows.claim()} " if self.turn == 0 else ""
+        if claim and not self.knows.has_claimed(self.moves):
+            return claim.strip()
+        best = self._best_total()
+        return claim + ("walk away" if best is None else self.propose(best.offer))
 
 
 class Greedy(DealPartner):
@@ -213,7 +219,7 @@ class RandomLegal(DealPartner):
             return self.knows.reject
         if chance < 0.2:
             return self.rng.choice(["Let me think about it.", "What do you need most?", "Hm."])
-        return self.propose(self.rng.choice(self.knows.offers(self.moves)).offer)
+        return self.propose(self.rng.choice(self.offers()).offer)
 
 
 class Silent(DealPartner):
@@ -256,7 +262,7 @@ class Hostile(DealPartner):
         return self.rng.random() < 0.05
 
     def _next_act(self) -> str:
-        offer = self.propose(self.rng.choice(self.knows.offers(self.moves)).offer)
+        offer = self.propose(self.rng.choice(self.offers()).offer)
         if self.rng.random() < 0.3:
             return offer
         return self.rng.choice(HOSTILE_WORDS).format(other=self.knows.other, seat=self.knows.seat, offer=offer)

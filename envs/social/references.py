@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 Payoffs = tuple[float, float]
 """What each seat gains over having no deal, in natural units."""
@@ -13,7 +15,7 @@ Payoffs = tuple[float, float]
 class References:
     """What the outcomes of a task are held against. `best_…` and `nash` look at what is a loss to nobody."""
 
-    frontier: tuple[Payoffs, ...]
+    frontier: Sequence[Payoffs]
     """The outcomes that no other dominates, by rising payoff of the first seat."""
     best_own: Payoffs
     """The most that each seat can gain."""
@@ -42,28 +44,29 @@ class References:
             nash=(min(a for a, _ in nash), min(b for _, b in nash)),
         )
 
-    def pareto_distance(self, payoffs: Payoffs, seat: int) -> float:
-        """The share of its payoff that a seat lost to the nearest outcome that dominates `payoffs`, from 0 to 1.
+    def nearest_better(self, payoffs: Payoffs) -> Payoffs | None:
+        """Of the outcomes that dominate `payoffs` the nearest, by the sum of both seats' differences; None: Pareto."""
+        nearest = None
+        for i in range(bisect_left(self.frontier, (payoffs[0], -inf)), len(self.frontier)):
+            point = self.frontier[i]
+            if point[1] < payoffs[1]:
+                break  # along the frontier the second payoff only falls
+            if point != payoffs and (nearest is None or sum(point) < sum(nearest)):
+                nearest = point
+        return nearest
 
-        The nearest by the sum of both seats' differences; 0 on the frontier.
-        """
-        dominating = [p for p in self.frontier if p[0] >= payoffs[0] and p[1] >= payoffs[1] and p != payoffs]
-        if not dominating:
-            return 0.0
-        nearest = min(dominating, key=sum)[seat]
-        if nearest <= 0:
-            return float(nearest > payoffs[seat])
-        return min(1.0, (nearest - payoffs[seat]) / nearest)
 
-    def is_on_frontier(self, payoffs: Payoffs) -> bool:
-        """No outcome dominates `payoffs`, those of an outcome."""
-        return payoffs in self.frontier
+def share_lost(payoff: float, better: float) -> float:
+    """How much of what a seat would have at a `better` outcome it lost, from 0 to 1."""
+    if better <= 0:
+        return float(better > payoff)
+    return min(1.0, (better - payoff) / better)
 
 
 def pareto_frontier(points: Iterable[Payoffs]) -> tuple[Payoffs, ...]:
     """The points that no other dominates, by rising first payoff."""
     frontier: list[Payoffs] = []
-    best = -float("inf")
+    best = -inf
     for point in sorted(points, reverse=True):
         if point[1] > best:
             frontier.append(point)

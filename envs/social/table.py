@@ -110,8 +110,8 @@ class Knowledge(ABC):
         """The own payoff of an offer."""
 
     @abstractmethod
-    def offers(self, moves: Sequence[Move]) -> list[Valued]:
-        """What the seat could propose, after the other has made `moves`."""
+    def offers(self, moves: Sequence[Move], proposed: Sequence[Offer] = ()) -> Sequence[Valued]:
+        """What the seat could propose, after the other has made `moves` and itself has `proposed` something in vain."""
 
     @abstractmethod
     def has_claimed(self, moves: Sequence[Move]) -> bool:
