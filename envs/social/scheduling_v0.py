@@ -105,8 +105,7 @@ class EntryTable(Table):
             entry = tuple(_as_spelt(word, known) for word, known in zip(words, self.form.attributes, strict=True))
             if all(entry):
                 return entry
-        example = self.name(tuple(words[0] for words in self.form.attributes))
-        raise BadOffer(f"write an entry as in 'propose: {example}', and end the sentence there.")
+        raise BadOffer("write 'propose: ' and an entry as it stands on your list, and end the sentence there.")
 
     def word(self, offer: Entry, seat: str) -> str:
         """See `Table.word`."""

@@ -9,16 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pettingzoo
 import pytest
-from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from pettingzoo.test import api_test, max_cycles_test, parallel_api_test, parallel_seed_test, seed_test
-from pettingzoo.utils import BaseWrapper, aec_to_parallel, turn_based_aec_to_parallel
+from pettingzoo.utils import aec_to_parallel, turn_based_aec_to_parallel
 
 from agentgym.envs import (
     OneSeat,
     Played,
     TextAECEnv,
-    TextSpace,
     check_text_env,
     make,
     make_game,
@@ -28,6 +26,7 @@ from agentgym.envs import (
 )
 from agentgym.envs.hostile import HOSTILE_ACTIONS
 from tests.envs.haggle import Haggle, Moody, accepting
+from tests.envs.in_dict import InDict
 
 
 class Pennies(TextAECEnv):
@@ -56,20 +55,6 @@ class Pennies(TextAECEnv):
 
     def _situation(self, seat: str) -> dict[str, Any]:
         return {"success": False, "task_id": "pennies", "task_type": "pennies", "state_key": str(self.points)}
-
-
-class InDict(BaseWrapper[str, dict[str, str], str | None]):
-    """Observations as {"text": …}: api_test reads `.dtype` of an observation, which a str does not have."""
-
-    def observation_space(self, agent: str) -> Any:
-        return self.spaces.setdefault(agent, spaces.Dict({"text": TextSpace()}))
-
-    def observe(self, agent: str) -> dict[str, str]:
-        return {"text": self.env.observe(agent)}
-
-    def __init__(self, env: TextAECEnv):
-        super().__init__(env)  # type: ignore[arg-type]
-        self.spaces: dict[str, Any] = {}
 
 
 def pennies(max_cycles: int = 4) -> Pennies:

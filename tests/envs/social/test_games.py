@@ -1,0 +1,113 @@
+"""Every registered game of several seats: PettingZoo's own tests, privacy by search, hostile words."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+import pettingzoo
+import pytest
+from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
+
+from agentgym.envs import TextAECEnv, check_text_env, make, make_game, registered_games
+from agentgym.envs.hostile import HOSTILE_ACTIONS
+from tests.envs.in_dict import InDict
+from tests.envs.social.privacy import hostile_actor, leaks
+
+GAMES = [env_id for env_id in registered_games() if env_id.startswith("agentgym/")]
+DEALS = ["Bargaining", "PriceNegotiation", "ResourceTrade", "Scheduling"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pettingzoo")  # it recommends arrays, and names like player_0
+@pytest.mark.parametrize("env_id", GAMES)
+def test_pettingzoo_finds_no_fault(env_id: str) -> None:
+    api_test(InDict(make_game(env_id)), num_cycles=100)
+    seed_test(partial(pettingzoo.make, "aec", env_id), num_cycles=30)
+    parallel_api_test(pettingzoo.make("parallel", env_id), num_cycles=30)
+    parallel_seed_test(partial(pettingzoo.make, "parallel", env_id), num_cycles=30)
+
+
+@pytest.mark.parametrize("env_id", GAMES)
+def test_one_seat_keeps_every_promise_of_a_text_env(env_id: str) -> None:
+    check_text_env(env_id, expert_success_rate=0.0)
+
+
+def hostile_players(game: TextAECEnv, seed: int) -> dict[str, Any]:
+    """The game's own hostile partner in one seat, or an actor of ours, and one of its mixture in the others."""
+    seats = list(game.possible_agents)
+    seats = seats[seed % len(seats) :] + seats[: seed % len(seats)]
+    hostile = game.partners["hostile"]() if "hostile" in game.partners else hostile_actor(seed)
+    kinds = sorted(game.partners)
+    others = {seat: game.partners[kinds[seed % len(kinds)]]() if kinds else hostile_actor(seed) for seat in seats[1:]}
+    return {seats[0]: hostile, **others}
+
+
+@pytest.mark.parametrize("env_id", GAMES)
+def test_no_prompt_holds_what_another_keeps_to_itself(env_id: str) -> None:
+    game = make_game(env_id)
+    assert leaks(game, partial(hostile_players, game), range(1000 if env_id[9:-3] in DEALS else 100)) == []
+
+
+@pytest.mark.parametrize("env_id", GAMES)
+def test_any_string_is_answered_in_time(env_id: str) -> None:
+    game = make_game(env_id)
+    huge = ("\n" * 300_000, "propose:" * 60_000, "[offer" * 60_000, "propose: 1 book" + " " * 300_000 + "!")
+    for action in (*HOSTILE_ACTIONS, *huge):
+        if game.agents == [] or game.is_over:
+            game.reset(seed=0)
+        game.step(action)
+        assert all(game.observe(seat).encode() is not None for seat in game.agents)
+
+
+SEEDS = """
+import json, sys
+from agentgym.envs import make, registered_games
+told = []
+for env_id in sys.argv[1:]:
+    env = make(env_id)
+    for seed in range(8):
+        told.append(env.reset(seed=seed)[0])
+        for _ in range(3):
+            observation, reward, terminated, truncated, info = env.step("I would like more.")
+            told.append([observation, reward, info["task_id"], info.get("partner")])
+            if terminated or truncated:
+                break
+print(json.dumps(told))
+"""
+
+
+def test_a_seed_means_the_same_task_partner_and_words_in_another_process() -> None:
+    def run(hash_seed: str) -> str:
+        command = [sys.executable, "-c", SEEDS, *GAMES]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": hash_seed}, check=True)
+        return done.stdout
+
+    assert json.loads(run("1")) == json.loads(run("2"))
+
+
+@pytest.mark.parametrize("env_id", GAMES)
+def test_no_task_is_in_two_splits(env_id: str) -> None:
+    seen: dict[str, set[str]] = {}
+    game = make_game(env_id)
+    if len(game.splits) < 2:
+        return
+    for split in game.splits:
+        game = make_game(env_id, split=split)
+        for seed in range(150):
+            game.reset(seed=seed)
+            seen.setdefault(split, set()).add(game.infos[game.possible_agents[0]]["task_id"])
+    splits = list(seen.values())
+    assert all(not a & b for i, a in enumerate(splits) for b in splits[:i])
+
+
+def test_the_partner_is_not_drawn_with_the_tasks_numbers() -> None:
+    env = make("agentgym/PriceNegotiation-v0", no_zone=0.5)
+    met: dict[str, set[str]] = {}
+    for seed in range(60):
+        _, info = env.reset(seed=seed)
+        met.setdefault(info["partner"], set()).add(info["task_type"])
+    assert all("no zone" in kinds and len(kinds) > 1 for kinds in met.values() if len(kinds) > 1)
+    assert sum(len(kinds) > 1 for kinds in met.values()) >= 4
