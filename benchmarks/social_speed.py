@@ -1,9 +1,9 @@
 """Turns a second of every registered game of several seats: `python benchmarks/social_speed.py [ID …]`.
 
-No model plays: each episode is written down once, by the game's own experts with some talk and refused acts in
-between, and then played again from its text through PettingZoo's loop (`agent_iter`, `last`, `step`), resets
-included, without wrappers. One process, one thread, CPU seconds; the best of five passes, each with tasks of its own, since
-other work on the machine only slows it down.
+No model plays: each episode is written down once, by the game's own experts after some talk and a refused offer, and
+then played again from its text through PettingZoo's loop (`agent_iter`, `last`, `step`), resets included, without
+wrappers. One process, one thread, CPU seconds; the best of five passes, each with tasks of its own, since other work on
+the machine only slows it down. What a game keeps between episodes (solved scenarios) is warm.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Understood:
     kind: Literal["propose", "accept", "reject", "withdraw", "walk away", "say"]
     offer: Offer = None
     fault: str | None = None
-    """What is wrong with the offer; `kind` is then "say"."""
+    """What is wrong with the last offer in the message; `kind` is "say" where there is no good one before it."""
     is_bare: bool = False
     """The message holds the act and no other word."""
 
@@ -174,33 +174,29 @@ class DealGame(TextAECEnv):
         other = self._turn_of = self.other(seat)
         meant = self._understand(action, seat)
         fault = meant.fault or self._refusal(meant.kind, seat)
-        if fault is not None:
+        told = {seat: f"This does not count: {fault}"} if fault else {}
+        if fault and meant.kind != "propose":
             self._history += f"{seat} ?;"
-            return Played(
-                {seat: f"This does not count: {fault}", other: self._said(seat, action)}, is_action_valid=False
-            )
+            return Played({**told, other: self._said(seat, action)}, is_action_valid=False)
         self._history += f"{seat} {meant.kind} {'' if meant.offer is None else meant.offer};"
         heard = [] if meant.is_bare else [self._said(seat, action)]
         match meant.kind:
             case "propose":
                 self._standing = seat, meant.offer
                 heard.append(self._proposal(seat, meant.offer, other))
-            case "reject":
+            case "reject" | "withdraw":
                 self._standing = None
-                heard.append(f"{seat} rejects.")
-            case "withdraw":
-                self._standing = None
-                heard.append(f"{seat} withdraws.")
+                heard.append(f"{seat} {meant.kind}s.")
             case "accept":
                 return self._close_deal(seat, heard)
             case "walk away":
                 self._has_left = True
                 heard.append(f"{seat} walks away. There is no deal.")
                 return Played({seat: "There is no deal.", other: "\n".join(heard)}, terminated=True)
-        return Played({other: "\n".join(heard)})
+        return Played({**told, other: "\n".join(heard)})
 
     def _understand(self, action: str, seat: str) -> Understood:
-        """The last act of a message; where that is a bad offer, the last good one before it."""
+        """The last act of a message; where that is a bad offer, the last good offer before it."""
         fault: str | None = None
         for mark in reversed(list(self._marks.finditer(action))):
             verb = mark["verb"] or mark["bracketed"]
@@ -214,7 +210,7 @@ class DealGame(TextAECEnv):
             except BadOffer as error:
                 fault = fault or str(error)
                 continue
-            return Understood("propose", offer, is_bare=_is_all_of(action, mark))
+            return Understood("propose", offer, fault, is_bare=_is_all_of(action, mark))
         return Understood("say", fault=fault)
 
     def _spoken(self, word: str, is_bare: bool) -> Understood:
@@ -242,10 +238,9 @@ class DealGame(TextAECEnv):
         proposer, self._deal = self._standing
         words = f"Deal, as {proposer} proposed: {self.table.word(self._deal, proposer)}."
         told = {seat: words, self.other(seat): "\n".join([*heard, f"{seat} accepts. {words}"])}
-        payoffs = self._payoffs(self._deal)
-        rewards = {
-            each: self._share(payoff, i) for i, (each, payoff) in enumerate(zip(self.agents, payoffs, strict=True))
-        }
+        payoffs = self._payoffs_reached = self._payoffs(self._deal)
+        self._better = self.references.nearest_better(payoffs)
+        rewards = {each: self._share(payoffs[i], i) for i, each in enumerate(self.possible_agents)}
         return Played(told, rewards=rewards, terminated=True)
 
     # The outcome ------------------------------------------------------------------------------------------

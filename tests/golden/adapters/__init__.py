@@ -8,6 +8,7 @@ from __future__ import annotations
 from .alfworld import alfworld
 from .algorithm_cases import Adapter, algorithm
 from .critics import check_verl_critic
+from .deals import bargaining
 from .gigpo import check_gigpo
 from .graphgpo import check_graphgpo
 from .hiper import check_hiper, check_hiper_training
@@ -32,6 +33,7 @@ ADAPTERS: dict[str, Adapter] = {
     "arpo_training": algorithm(check_arpo),
     "archer": algorithm(check_archer),
     "archer_training": algorithm(check_archer_training),
+    "bargaining": bargaining,
     "empg": algorithm(check_empg),
     "epo": algorithm(check_epo),
     "gigpo": algorithm(check_gigpo),
