@@ -98,24 +98,26 @@ class DealPartner:
 class Cooperative(DealPartner):
     """Says what it has in its first turn and proposes the best total at which, for all it knows, nobody loses.
 
-    Of several the most even. Accepts what gives it at least half of what it would have there. Walks away where the
-    other's words show that somebody would always lose. Two of them reach the best total (of what is a loss to nobody).
+    Of several the most even, and of equally even ones its own best. Accepts what gives it at least half of the least
+    that it would have there. Walks away where the other's words show that somebody would always lose. Two of them reach
+    the best total (of what is a loss to nobody).
     """
 
-    def _best_total(self) -> Valued | None:
+    def _best_totals(self) -> list[Valued]:
         offers = [offer for offer in self.offers() if min(offer.own, offer.other) >= 0]
-        return max(offers, key=lambda o: (o.own + o.other, min(o.own, o.other), o.own), default=None)
+        best = max(((o.own + o.other, min(o.own, o.other)) for o in offers), default=None)
+        return [o for o in offers if (o.own + o.other, min(o.own, o.other)) == best]
 
     def _is_enough(self, offer: Offer) -> bool:
-        best = self._best_total()
-        return best is not None and self.knows.own(offer) >= best.own / 2
+        best = self._best_totals()
+        return bool(best) and self.knows.own(offer) >= min(o.own for o in best) / 2
 
     def _next_act(self) -> str:
         claim = f"{self.knows.claim()} " if self.turn == 0 else ""
         if claim and not self.knows.has_claimed(self.moves):
             return claim.strip()
-        best = self._best_total()
-        return claim + ("walk away" if best is None else self.propose(best.offer))
+        best = self._best_totals()
+        return claim + (self.propose(max(best, key=lambda o: o.own).offer) if best else "walk away")
 
 
 class Greedy(DealPartner):
