@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from agentgym.envs.social.deal_partners import MIXTURE, PARTNERS
 from agentgym.envs.social.references import Payoffs, References, share_lost
 from agentgym.envs.social.speech import said
 from agentgym.envs.social.table import BadOffer, Knowledge, Offer, Table
+
+TIME_IS_UP = "Time is up. There is no deal."
 
 Verb = Literal["accept", "reject", "withdraw", "walk away"]
 
@@ -172,6 +174,13 @@ class DealGame(TextAECEnv):
 
     def _act(self, seat: str, action: str) -> Played:
         other = self._turn_of = self.other(seat)
+        played = self._carry_out(seat, other, action)
+        if played.terminated or self.turns[other] < self.max_turns:
+            return played
+        told = {each: "\n".join(filter(None, (played.told.get(each), TIME_IS_UP))) for each in self.agents}
+        return replace(played, told=told)
+
+    def _carry_out(self, seat: str, other: str, action: str) -> Played:
         meant = self._understand(action, seat)
         fault = meant.fault or self._refusal(meant.kind, seat)
         told = {seat: f"This does not count: {fault}"} if fault else {}

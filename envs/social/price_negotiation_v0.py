@@ -101,8 +101,9 @@ class PriceKnowledge(Knowledge):
 
     def offers(self, moves: Sequence[Move], proposed: Sequence[int] = ()) -> list[Valued]:
         """See `Knowledge.offers`: the prices between the own limit and the best thinkable one."""
-        other = self._claimed(moves)
-        if other is None:
+        claimed = self._claimed(moves)
+        other = float(0 if claimed is None else claimed)
+        if claimed is None:
             other = sum(SELLERS) / 2 * self.table.list_price if self._buys else sum(BUYERS) / 2 * self.limit
         low, high = sorted((self._bound, self.limit))
         sign = 1 if self._buys else -1

@@ -387,7 +387,7 @@ class ResourceTrade(DealGame):
         trade = self._nash_trades.get(seat)
         if trade is None:
             best = self.references
-            gains = [a for a, b in best.frontier if min(a, b) >= 0 and a * b == best.best_product]
+            gains = [int(a) for a, b in best.frontier if min(a, b) >= 0 and a * b == best.best_product]
             trade = trade_of(self.task, gains[0 if seat == self.possible_agents[0] else -1])
             if trade is None:
                 raise NoPlanError("there is no trade by which both gain")

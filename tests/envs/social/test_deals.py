@@ -44,16 +44,16 @@ def bargain(*actions: str) -> Bargaining:
         ("PROPOSE : 2 hat and 1 book.", ["ann proposes: 1 book, 2 hat. You would get 1 hat, 1 ball."]),
         ("propose: nothing", ["ann proposes: nothing. You would get 1 book, 3 hat, 1 ball."]),
         (
-            "How about this? propose: 3 hat. I need them.",
+            "So? propose: 3 hat. I need them.",
             [
-                "ann said: How about this? propose: 3 hat. I need them.",
+                "ann said: So? propose: 3 hat. I need them.",
                 "ann proposes: 3 hat. You would get 1 book, 1 ball.",
             ],
         ),
         (
-            "propose: 1 book or rather propose: 1 ball",
+            "propose: 1 book, propose: 1 ball",
             [
-                "ann said: propose: 1 book or rather propose: 1 ball",
+                "ann said: propose: 1 book, propose: 1 ball",
                 "ann proposes: 1 ball. You would get 1 book, 3 hat.",
             ],
         ),
