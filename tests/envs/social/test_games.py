@@ -17,6 +17,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, see
 
 from agentgym.envs import TextAECEnv, make, make_game, registered_games
 from agentgym.envs.hostile import HOSTILE_ACTIONS
+from agentgym.envs.social.bargaining_v0 import Bargaining
 from tests.envs.in_dict import InDict
 from tests.envs.social.privacy import hostile_actor, leaks
 
@@ -47,6 +48,19 @@ def hostile_players(game: TextAECEnv, seed: int) -> dict[str, Any]:
 def test_no_prompt_holds_what_another_keeps_to_itself(env_id: str) -> None:
     game = make_game(env_id)
     assert leaks(game, partial(hostile_players, game), range(1000 if env_id[9:-3] in DEALS else 100)) == []
+
+
+class Indiscreet(Bargaining):
+    """A game that tells the other what a proposal is worth to its speaker."""
+
+    def _proposal(self, seat: str, offer: Any, hearer: str) -> str:
+        return f"{super()._proposal(seat, offer, hearer)} ({self._task[seat].rpartition(': ')[2]})"
+
+
+def test_a_game_that_tells_is_found() -> None:
+    game = Indiscreet()
+    found = leaks(game, partial(hostile_players, game), range(40))
+    assert any("ann reads" in leak for leak in found) and any("ben reads" in leak for leak in found)
 
 
 @pytest.mark.parametrize("env_id", GAMES)
