@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class Task:
 
 def worth(amounts: Amounts, values: Sequence[float]) -> float:
     """What amounts are worth."""
-    return sum(n * v for n, v in zip(amounts, values, strict=True))
+    return sum(map(mul, amounts, values))
 
 
 _SIDE = re.compile(r"\s*(?P<count>\d{1,9})\s+(?P<good>[a-z]+)\s*(?:,|and\b|\Z)", re.IGNORECASE)
