@@ -54,7 +54,7 @@ class Task:
 
 def worth(amounts: Amounts, values: Sequence[float]) -> float:
     """What amounts are worth."""
-    return sum(map(mul, amounts, values))
+    return float(sum(map(mul, amounts, values)))
 
 
 _SIDE = re.compile(r"\s*(?P<count>\d{1,9})\s+(?P<good>[a-z]+)\s*(?:,|and\b|\Z)", re.IGNORECASE)
