@@ -23,9 +23,11 @@ from agentgym.envs.registration import known_arguments, load_plugins, register, 
 
 GAMES: dict[str, str] = {
     "agentgym/Bargaining-v0": "agentgym.envs.social.bargaining_v0:Bargaining",
+    "agentgym/KuhnPoker-v0": "agentgym.envs.social.kuhn_poker_v0:KuhnPoker",
     "agentgym/PriceNegotiation-v0": "agentgym.envs.social.price_negotiation_v0:PriceNegotiation",
     "agentgym/ResourceTrade-v0": "agentgym.envs.social.resource_trade_v0:ResourceTrade",
     "agentgym/Scheduling-v0": "agentgym.envs.social.scheduling_v0:Scheduling",
+    "agentgym/TicTacToe-v0": "agentgym.envs.social.tic_tac_toe_v0:TicTacToe",
 }
 """The built-in games: entry points as text, imported when a game is first made."""
 

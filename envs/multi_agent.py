@@ -99,7 +99,7 @@ class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]
     """Whom a learner meets unless it is told otherwise: names of `partners` with weights."""
     moves_at_once: ClassVar[bool] = False
     """All decide before any is told, in every round: PettingZoo's parallel view then asks all, else one at a time."""
-    zero_sum: ClassVar[bool] = False
+    zero_sum: bool = False
     """What the seats earn in a game sums to 0."""
 
     _shared_between_snapshots: ClassVar[frozenset[str]] = frozenset({"_observation_spaces", "_action_spaces", "spec"})
@@ -138,6 +138,14 @@ class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]
     def expert(self, seat: str) -> str:
         """A good next action of `seat`. Raises `NotImplementedError` and `NoPlanError` as `TextEnv.expert` does."""
         raise NotImplementedError(f"{type(self).__name__} has no expert")
+
+    def look_alikes(self, seat: str) -> Sequence[dict[str, Any]]:
+        """Options of `reset` that, with any one seed, give tasks which differ only in what `seat` may not know.
+
+        What it observes and what its `info["task"]` says must be equal in all of them until another seat acts
+        (`check_game`). Empty where a game takes no such options.
+        """
+        return ()
 
     # PettingZoo's interface -------------------------------------------------------------------------------
 
