@@ -128,9 +128,10 @@ class KuhnPoker(TextAECEnv):
         if won is None:
             return Played({_OTHER[seat]: _CHOICES[self._history]})
         if said == "fold":
-            return self._end({"first": won, "second": -won}, {_OTHER[seat]: "The other player folds.", seat: "You fold."})
-        shown = {who: f"The other player holds the {_CARDS[self._card(_OTHER[who])]}." for who in SEATS}
-        return self._end({"first": won, "second": -won}, shown)
+            told = {_OTHER[seat]: "The other player folds.", seat: "You fold."}
+        else:
+            told = {who: f"The other player holds the {_CARDS[self._card(_OTHER[who])]}." for who in SEATS}
+        return self._end({"first": won, "second": -won}, told)
 
     def _refuse(self, seat: str, legal: tuple[str, str]) -> Played:
         other = _OTHER[seat]

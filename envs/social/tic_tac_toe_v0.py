@@ -97,7 +97,10 @@ class TicTacToe(TextAECEnv):
         if not is_over(self._board):
             return Played({other: f"{heard}You are {other}. Your move?"})
         won = int(winner(self._board) != "")
-        told = {seat: f"{heard}{'You win.' if won else 'A draw.'}", other: f"{heard}{'You lose.' if won else 'A draw.'}"}
+        told = {
+            seat: f"{heard}{'You win.' if won else 'A draw.'}",
+            other: f"{heard}{'You lose.' if won else 'A draw.'}",
+        }
         return self._end({seat: won, other: -won}, told)
 
     def _refuse(self, seat: str) -> Played:

@@ -13,6 +13,7 @@ from .gigpo import check_gigpo
 from .graphgpo import check_graphgpo
 from .hiper import check_hiper, check_hiper_training
 from .known_values import check_known_values
+from .kuhn import kuhn
 from .losses import check_epo, check_verl_losses
 from .off_policy import check_archer_training
 from .offline import check_oreo
@@ -24,6 +25,7 @@ from .rewards import check_istar_training, check_prime_training, check_sotopia_r
 from .self_play import check_spiral
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
+from .textarena import textarena
 from .values import check_archer, check_bi_level_gae, check_ma_rlhf, check_poad, check_turn_gae
 from .webshop import webshop
 
@@ -45,6 +47,7 @@ ADAPTERS: dict[str, Adapter] = {
     "istar": algorithm(check_istar),
     "istar_training": algorithm(check_istar_training),
     "known_values_training": algorithm(check_known_values),
+    "kuhn_exploitability": kuhn,
     "ma_rlhf": algorithm(check_ma_rlhf),
     "oreo_training": algorithm(check_oreo),
     "poad": algorithm(check_poad),
@@ -59,6 +62,7 @@ ADAPTERS: dict[str, Adapter] = {
     "spiral_training": algorithm(check_spiral),
     "spa_training": algorithm(check_spa_training),
     "stratified_grpo": algorithm(check_stratified_grpo),
+    "textarena": textarena,
     "turn_gae": algorithm(check_turn_gae),
     "verl_agent_estimators": algorithm(check_verl_agent_estimators),
     "verl_critic_training": algorithm(check_verl_critic),
