@@ -15,7 +15,7 @@ from agentgym.envs.text_space import TextSpace
 
 if TYPE_CHECKING:
     from agentgym.envs.alfworld.env import AlfworldEnv
-    from agentgym.envs.checker import TextEnvError, check_text_env
+    from agentgym.envs.checker import TextEnvError, check_game, check_text_env
     from agentgym.envs.discrete import DiscreteTextEnv
     from agentgym.envs.frozen_lake import FrozenLakeEnv
     from agentgym.envs.multi_agent import Partner, Played, TextAECEnv
@@ -47,6 +47,7 @@ __all__ = [
     "TextWorldEnv",
     "WebShopEnv",
     "WorkerEnv",
+    "check_game",
     "check_text_env",
     "make",
     "make_game",
@@ -71,6 +72,7 @@ _LAZY = {
     "TextWorldEnv": "agentgym.envs.text_world.env",
     "WebShopEnv": "agentgym.envs.webshop.env",
     "WorkerEnv": "agentgym.envs.worker",
+    "check_game": "agentgym.envs.checker",
     "check_text_env": "agentgym.envs.checker",
 }
 """Names whose modules are imported at first use, so that importing this package stays quick."""

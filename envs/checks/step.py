@@ -59,11 +59,12 @@ def check_returns(subject: Subject) -> None:
             for name in ("terminated", "truncated"):
                 value = getattr(turn, name)
                 expect(type(value) is bool, f"{name} to be a bool {where}", value)
-            _check_info(turn.info, env.task_types, where)
+            check_info(turn.info, env.task_types, where)
             expect(number or turn.info["is_action_valid"], "is_action_valid to be True at reset", False)
 
 
-def _check_info(info: dict[str, Any], task_types: tuple[str, ...], where: str) -> None:
+def check_info(info: dict[str, Any], task_types: tuple[str, ...], where: str) -> None:
+    """An `info` has the keys of `Info`, each of its type."""
     for key, (words, is_right) in (_REQUIRED_INFO | _OPTIONAL_INFO).items():
         if key in info:
             expect(is_right(info[key]), f"info[{key!r}] to be {words} {where}", info[key])
@@ -148,7 +149,8 @@ def check_state_key(subject: Subject) -> None:
         )
 
 
-_LONGEST_ANSWER = 100_000
+LONGEST_ANSWER = 100_000
+"""Characters: no observation of its own making is as long."""
 
 
 def check_hostile_actions(subject: Subject) -> None:
@@ -165,14 +167,15 @@ def check_hostile_actions(subject: Subject) -> None:
             fail(what, Words(f"{type(error).__name__}: {error}"))
         over = turn.over
         expect(isinstance(turn.observation, str), f"{what} as a str", turn.observation)
-        expect(_is_utf8(turn.observation), f"{what} without lone surrogates", turn.observation)
+        expect(is_utf8(turn.observation), f"{what} without lone surrogates", turn.observation)
         length = len(turn.observation)
-        expect(length < _LONGEST_ANSWER, f"{what} below {_LONGEST_ANSWER:,} characters", Words(f"{length:,}"))
+        expect(length < LONGEST_ANSWER, f"{what} below {LONGEST_ANSWER:,} characters", Words(f"{length:,}"))
         expect(is_finite(turn.reward), f"{what} with a finite reward", turn.reward)
         expect(not turn.info["success"] or turn.terminated, f"{what} without success", Words("success=True"))
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written down: it has no lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
