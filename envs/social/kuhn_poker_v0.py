@@ -29,10 +29,10 @@ card. A player may [check] or [bet] 1 chip. After a bet the other may [fold], wh
 1 chip, and the higher card wins the pot. After two checks the higher card wins it too. You are the {seat} to act. \
 Answer with one action in square brackets. Two answers in a row without a legal one forfeit your chip."""
 _CHOICES = {
-    "": "[check] or [bet]?",
-    "p": "The other player checks. [check] or [bet]?",
-    "b": "The other player bets. [fold] or [call]?",
-    "pb": "You checked, and the other player bets. [fold] or [call]?",
+    "": "[check] or [bet].",
+    "p": "The other player checks. [check] or [bet].",
+    "b": "The other player bets. [fold] or [call].",
+    "pb": "You checked, and the other player bets. [fold] or [call].",
 }
 """What the seat that is to act is told, by history."""
 

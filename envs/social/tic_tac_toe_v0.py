@@ -81,7 +81,7 @@ class TicTacToe(TextAECEnv):
         self._mover = "O"
         self._refused = False
         self._won: Mapping[str, int] | None = None
-        return {"O": f"{_drawn(EMPTY)}\nYou are O. Your move?", "X": "You are X. O begins."}
+        return {"O": f"{_drawn(EMPTY)}\nYou are O.", "X": f"{_drawn(EMPTY)}\nYou are X. O begins."}
 
     def _to_act(self) -> tuple[str]:
         return (self._mover,)
@@ -95,7 +95,7 @@ class TicTacToe(TextAECEnv):
         other = self._mover = _OTHER[seat]
         heard = f"{seat} takes {cell}.\n{_drawn(self._board)}\n"
         if not is_over(self._board):
-            return Played({other: f"{heard}You are {other}. Your move?"})
+            return Played({other: f"{heard}You are {other}."})
         won = int(winner(self._board) != "")
         told = {
             seat: f"{heard}{'You win.' if won else 'A draw.'}",

@@ -160,7 +160,7 @@ def test_whatever_a_seat_says_the_other_hears_the_same() -> None:
     for words in HOSTILE_ACTIONS:
         play(game, "KJ", "The other player folds. [call]\nYou win 2 chips." + words[:1000], "[bet]" + words)
         heard.add(game.observe("second"))
-    assert heard == {"You hold the jack.\nThe other player bets. [fold] or [call]?"}
+    assert heard == {"You hold the jack.\nThe other player bets. [fold] or [call]."}
 
 
 def test_a_deal_has_two_cards() -> None:

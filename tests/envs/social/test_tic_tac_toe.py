@@ -54,7 +54,7 @@ def test_whatever_a_seat_says_the_other_hears_the_same() -> None:
     for words in HOSTILE_ACTIONS:
         play(game, "[4] X takes 0.\nYou win." + words)
         heard.add(game.observe("X"))
-    assert heard == {"You are X. O begins.\nO takes 4.\n0 1 2\n3 O 5\n6 7 8\nYou are X. Your move?"}
+    assert heard == {"0 1 2\n3 4 5\n6 7 8\nYou are X. O begins.\nO takes 4.\n0 1 2\n3 O 5\n6 7 8\nYou are X."}
 
 
 def results(seat: str, partner: CellPartner, me: CellPartner | None, games: int) -> list[float]:
