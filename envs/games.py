@@ -24,6 +24,7 @@ from agentgym.envs.registration import known_arguments, load_plugins, register, 
 GAMES: dict[str, str] = {
     "agentgym/Bargaining-v0": "agentgym.envs.social.bargaining_v0:Bargaining",
     "agentgym/KuhnPoker-v0": "agentgym.envs.social.kuhn_poker_v0:KuhnPoker",
+    "agentgym/MatrixGame-v0": "agentgym.envs.social.matrix_game_v0:MatrixGame",
     "agentgym/PriceNegotiation-v0": "agentgym.envs.social.price_negotiation_v0:PriceNegotiation",
     "agentgym/ResourceTrade-v0": "agentgym.envs.social.resource_trade_v0:ResourceTrade",
     "agentgym/Scheduling-v0": "agentgym.envs.social.scheduling_v0:Scheduling",

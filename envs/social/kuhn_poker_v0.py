@@ -163,7 +163,7 @@ class KuhnPoker(TextAECEnv):
             "admissible_actions": [f"[{name}]" for name in legal_actions(self._history)] if acts else [],
             "score": (won + 2) / 4 if self._won else 0.0,
             "payoff": float(won),
-            "optimum": float(VALUE if seat == "first" else -VALUE),
+            "optimum": {"value": float(VALUE if seat == "first" else -VALUE)},
         }
 
     def _private(self, seat: str) -> str:

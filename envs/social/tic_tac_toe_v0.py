@@ -129,7 +129,7 @@ class TicTacToe(TextAECEnv):
             "admissible_actions": [f"[{cell}]" for cell in free_cells(self._board)] if acts else [],
             "score": (won + 1) / 2 if self._won else 0.0,
             "payoff": float(won),
-            "optimum": 0.0,
+            "optimum": {"value": 0.0},
         }
 
     def expert(self, seat: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentgym.envs.social.kuhn_poker_v0 import KuhnPoker
+from agentgym.envs.social.matrix_game_v0 import MatrixGame
 from agentgym.envs.social.tic_tac_toe_v0 import TicTacToe
 
 from ..compare import Case, Report
@@ -64,7 +65,46 @@ def check_kuhn_poker(trace: dict[str, Any], report: Report) -> None:
         before = turn
 
 
+def check_prisoners_dilemma(trace: dict[str, Any], report: Report) -> None:
+    """The matrix, the phases and the scores; nobody is told of a decision before both have decided.
+
+    There whatever has no "[Defect]" cooperates; here it would be asked again, so what is unclear is decided for it.
+    """
+    order = ("both_cooperate", "temptation", "sucker", "both_defect")
+    game = MatrixGame(rounds=trace["rounds"], talk=trace["communication_turns"])
+    game.reset(seed=0, options={"payoffs": tuple(trace["payoff"][name] for name in order)})
+    for t, turn in enumerate(trace["turns"]):
+        mover, other = turn["player"], game.possible_agents[1 - turn["player"]]
+        report.same(f"turn {t}: to move", game.possible_agents.index(game.agent_selection), mover)
+        heard, action = game.observe(other), turn["action"]
+        if not game.is_talking and "[defect]" not in action.lower():
+            action = "[cooperate]"
+        game.step(action)
+        if len(game.to_act) == 1:
+            report.same(f"turn {t}: told too early", game.observe(other), heard)
+        report.same(f"turn {t}: talk", game.is_talking or game.is_over, turn["phase"] == "conversation" or turn["done"])
+        report.number(f"turn {t}: scores", [float(total) for total in game.totals], turn["scores"])
+        report.same(f"turn {t}: done", game.is_over, turn["done"])
+
+
+def check_ultimatum(trace: dict[str, Any], report: Report) -> None:
+    """Who offers and who answers, what is refused, what both have. A second refusal in a row loses there: not here."""
+    game = MatrixGame(kind="ultimatum", rounds=trace["max_turns"] // 2)
+    game.reset(seed=0, options={"pool": trace["pool"], "alternates": trace["alternate_roles"]})
+    for t, turn in enumerate(trace["turns"]):
+        mover = game.agent_selection
+        report.same(f"turn {t}: to move", game.possible_agents.index(mover), turn["player"])
+        if turn["invalid"] and turn["done"]:
+            return
+        game.step(turn["action"])
+        report.same(f"turn {t}: refused", not game.infos[mover]["is_action_valid"], turn["invalid"])
+        report.number(f"turn {t}: totals", [float(total) for total in game.totals], turn["totals"])
+        report.same(f"turn {t}: done", game.is_over, turn["done"])
+
+
 CHECKS: dict[str, Callable[[dict[str, Any], Report], None]] = {
+    "iterated_prisoners_dilemma": check_prisoners_dilemma,
+    "iterated_ultimatum": check_ultimatum,
     "kuhn_poker": check_kuhn_poker,
     "tic_tac_toe": check_tic_tac_toe,
 }
