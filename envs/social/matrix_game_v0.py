@@ -138,6 +138,8 @@ class MatrixGame(TextAECEnv):
         self.history: list[dict[int, str]] = []
         """What was decided in the rounds that are over, by seat's number."""
         self.totals = [Fraction(0)] * len(self.possible_agents)
+        self._optima = [self._optimum(index) for index in range(len(self.possible_agents))]
+        self._joint, self._agreement = 0.0, False
         self._task = f"{self.rules.words(self.possible_agents)} Rounds: {self._rounds}."
         self._begin_round()
         return dict.fromkeys(self.possible_agents, f"{self._task}\n{self._asked()}")
@@ -216,6 +218,9 @@ class MatrixGame(TextAECEnv):
         earned = self.rules.payoffs(self._decided)
         self.totals = [total + just for total, just in zip(self.totals, earned, strict=True)]
         self.history.append(self._decided)
+        best = self.rules.best_total * self._rounds
+        self._joint = float(sum(self.totals) / best) if best else 0.0
+        self._agreement = sum(self.totals) == best and self._has_ended()
         text += f". Earned: {_listed(earned)}. In all: {_listed(self.totals)}."
         rewards = {seat: float(just) for seat, just in zip(self.possible_agents, earned, strict=True)}
         if self._has_ended():
@@ -241,15 +246,13 @@ class MatrixGame(TextAECEnv):
             "state_key": self._key(index),
             "score": self._score(index),
             "payoff": float(self.totals[index]),
-            "optimum": self._optimum(index),
+            "optimum": self._optima[index],
         }
         if not acts or not self.is_talking:
             choices = self.rules.choices(index, self._told) if acts else []
             info["admissible_actions"] = [f"[{choice}]" for choice in choices]
         if not self.zero_sum:
-            best = self.rules.best_total * self._rounds
-            info["joint"] = float(sum(self.totals) / best)
-            info["agreement"] = self._has_ended() and sum(self.totals) == best
+            info["joint"], info["agreement"] = self._joint, self._agreement
         return info
 
     def _key(self, index: int) -> str:
