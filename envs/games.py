@@ -29,6 +29,7 @@ GAMES: dict[str, str] = {
     "agentgym/ResourceTrade-v0": "agentgym.envs.social.resource_trade_v0:ResourceTrade",
     "agentgym/Scheduling-v0": "agentgym.envs.social.scheduling_v0:Scheduling",
     "agentgym/TicTacToe-v0": "agentgym.envs.social.tic_tac_toe_v0:TicTacToe",
+    "agentgym/TwentyQuestions-v0": "agentgym.envs.social.twenty_questions_v0:TwentyQuestions",
 }
 """The built-in games: entry points as text, imported when a game is first made."""
 

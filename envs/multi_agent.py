@@ -91,6 +91,8 @@ class TextAECEnv(Snapshots, AECEnv[str, str, str | None]):  # type: ignore[misc]
     """Every value that `infos[seat]["task_type"]` may take."""
     splits: tuple[str, ...] = SPLITS
     """The splits this game has. No task is in two of them."""
+    answer_form: str = "{answer}"
+    """Where `infos[seat]` has `answers`: how one of them is given as an action."""
     data_source: str = "builtin"
     """Where the tasks come from: "builtin", or the path that was given as `data`."""
     partners: ClassVar[Mapping[str, Callable[[], Partner]]] = {}

@@ -65,6 +65,7 @@ class OneSeat(TextEnv):
         """Who holds the other seats in this episode."""
         self.instructions = self.game.instructions[seat]
         self.task_types = self.game.task_types
+        self.answer_form = self.game.answer_form
         self.data_source = self.game.data_source
         self._names = ""
         self._seed: int | None = None
