@@ -79,8 +79,8 @@ class KuhnPoker(TextAECEnv):
     such as "J:pb". A refused answer is asked again, once: then the key has a question mark at its end.
     """
 
-    possible_agents: ClassVar[list[str]] = list(SEATS)
-    instructions: ClassVar[Mapping[str, str]] = {seat: _RULES.format(seat=seat) for seat in SEATS}
+    possible_agents = list(SEATS)  # noqa: RUF012 - as in the base class
+    instructions = {seat: _RULES.format(seat=seat) for seat in SEATS}  # noqa: RUF012
     task_types = ("kuhn poker",)
     zero_sum = True
     partners: ClassVar[Mapping[str, Callable[[], Partner]]] = {

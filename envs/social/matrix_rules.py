@@ -129,8 +129,9 @@ class TableGame(MatrixRules):
 
     def is_efficient(self, decided: Decisions) -> bool:
         """See `MatrixRules.is_efficient`."""
-        got = self.payoffs(decided)
-        return not any(a >= got[0] and b >= got[1] and (a, b) != got for row in self.table for a, b in row)
+        mine, theirs = self.payoffs(decided)
+        cells = [cell for row in self.table for cell in row]
+        return not any(a >= mine and b >= theirs and (a > mine or b > theirs) for a, b in cells)
 
     @property
     def bounds(self) -> tuple[tuple[Fraction, Fraction], ...]:

@@ -57,8 +57,8 @@ class TicTacToe(TextAECEnv):
     The `state_key` is the board; after an answer that was refused it has a question mark at its end.
     """
 
-    possible_agents: ClassVar[list[str]] = ["O", "X"]
-    instructions: ClassVar[Mapping[str, str]] = {seat: _RULES.format(seat=seat) for seat in "OX"}
+    possible_agents = ["O", "X"]  # noqa: RUF012 - as in the base class
+    instructions = {seat: _RULES.format(seat=seat) for seat in "OX"}  # noqa: RUF012
     task_types = ("tic-tac-toe",)
     zero_sum = True
     partners: ClassVar[Mapping[str, Callable[[], Partner]]] = {

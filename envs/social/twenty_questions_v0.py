@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class TwentyQuestions(TextAECEnv):
     `expected_turns` that it takes on average. The `state_key` is what is known so far, in whatever order it was asked.
     """
 
-    possible_agents: ClassVar[list[str]] = [_SEAT]
+    possible_agents = [_SEAT]  # noqa: RUF012 - as in the base class
     task_types = ("soon told apart", "late told apart")
     """Whether the greedy halving takes no more turns than on average."""
     answer_form = "guess: {answer}"
