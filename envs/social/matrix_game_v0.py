@@ -246,7 +246,7 @@ class MatrixGame(TextAECEnv):
             "state_key": self._key(index),
             "score": self._score(index),
             "payoff": float(self.totals[index]),
-            "optimum": self._optima[index],
+            "optimum": dict(self._optima[index]),
         }
         if not acts or not self.is_talking:
             choices = self.rules.choices(index, self._told) if acts else []

@@ -97,7 +97,7 @@ class TwentyQuestions(TextAECEnv):
             "task_id": f"twenty questions/{name}",
             "task_type": self.task_types[turns > base.expected_turns],
             "state_key": f"{known} {' '.join(sorted(self._wrong))} {'found' * self._found}",
-            "admissible_actions": [] if self._found else _ACTIONS,
+            "admissible_actions": [] if self._found else list(_ACTIONS),
             "answers": [name],
             "score": float(self._found),
             "payoff": float(self._found),
