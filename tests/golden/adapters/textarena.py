@@ -13,6 +13,7 @@ from agentgym.envs.social.matrix_game_v0 import MatrixGame
 from agentgym.envs.social.tic_tac_toe_v0 import TicTacToe
 
 from ..compare import Case, Report
+from .deals import check_simple_negotiation
 
 
 def textarena(path: Path) -> Iterator[Case]:
@@ -106,5 +107,6 @@ CHECKS: dict[str, Callable[[dict[str, Any], Report], None]] = {
     "iterated_prisoners_dilemma": check_prisoners_dilemma,
     "iterated_ultimatum": check_ultimatum,
     "kuhn_poker": check_kuhn_poker,
+    "simple_negotiation": check_simple_negotiation,
     "tic_tac_toe": check_tic_tac_toe,
 }
