@@ -5,8 +5,8 @@
 
 A run is a world, a scheme and a seed. Each writes one file below `results/schemes/` when it is done, and is passed over
 where that is there: interrupt it, go on, share the runs out over machines with `--shard i/n`. `report` reads what is
-there and writes `docs/schemes.md`: the interquartile mean of held-out success with stratified bootstrap intervals and
-the probability of improvement over `grpo` (Agarwal et al., arXiv:2108.13264).
+there and writes `docs/schemes.md` and its pictures: the interquartile mean of held-out success with stratified
+bootstrap intervals and the probability of improvement over `grpo` (Agarwal et al., arXiv:2108.13264).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from provenance import ROOT, provenance
 
@@ -47,6 +48,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "igpo": {},
     "istar": {},
     "spa": {"signals": {"progress": {"learning_rate": 3e-3}, **SMALL_CRITIC}},
+    "spa-without-grounding": {
+        "credit": "spa",
+        "credit_kwargs": {"grounding_reward": 0.0},
+        "signals": {"progress": {"learning_rate": 3e-3}, **SMALL_CRITIC},
+    },
     "prime": {},
     "graphgpo": {},
     "hgpo": {},
@@ -56,6 +62,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reinforce": {},
 }
 """What each scheme is given besides its defaults. HiPER is not here: the tiny models do not write its format."""
+START = "start"
+"""The result of the adapter that all runs start from, which does nothing yet: of no scheme."""
 WORLDS = {
     "sokoban": ("configs/quickstart.yaml", 40_000),
     "alfworld": ("configs/alfworld.yaml", 25_000),
@@ -67,14 +75,15 @@ WORLDS = {
 def train(world: str, scheme: str, seed: int, episodes: int) -> dict[str, Any]:
     """One run: its curve, and its success on each held-out task. Raises `ValueError` where the world cannot feed it."""
     recipe, turns = WORLDS[world]
-    words = ["--credit", scheme, "--seed", str(seed), "--max_steps", "100000", "--lr_scheduler_type", "constant"]
-    config = load_config(ROOT / recipe, words).model_copy(update={"credit_kwargs": {}, **SETTINGS[scheme]})
+    words = ["--seed", str(seed), "--max_steps", "100000", "--lr_scheduler_type", "constant"]
+    settings = {"credit": scheme, "credit_kwargs": {}, **SETTINGS[scheme]} if scheme != START else {}
+    config = load_config(ROOT / recipe, words).model_copy(update=settings)
     loaded = make_model(config)
     with TemporaryDirectory() as directory:
         agent = make_agent(config, loaded, config.temperature)
         trainer = make_trainer(config, loaded, agent, Path(directory))
         begun, curve, played, tokens = time.process_time(), [], 0, 0
-        for metrics in trainer.train():
+        for metrics in () if scheme == START else trainer.train():
             played += round(metrics["turns/mean"] * metrics["episodes"])
             tokens += int(metrics["num_tokens"])
             curve.append({"turns": played, "success": metrics["success_rate"], "reward": metrics["reward"]})
@@ -95,7 +104,8 @@ def train(world: str, scheme: str, seed: int, episodes: int) -> dict[str, Any]:
 def run(worlds: list[str], schemes: list[str], seeds: list[int], shard: str, episodes: int) -> None:
     """Make the runs of a shard that are not there yet, seed by seed, so that an interruption leaves whole rounds."""
     index, count = map(int, shard.split("/"))
-    wanted = [(seed, world, scheme) for seed in seeds for world in worlds for scheme in schemes]
+    wanted = [(0, world, START) for world in worlds]
+    wanted += [(seed, world, scheme) for seed in seeds for world in worlds for scheme in schemes]
     for seed, world, scheme in wanted[index::count]:
         path = RESULTS / world / f"{scheme}-{seed}.json"
         if path.exists():
@@ -148,10 +158,13 @@ def report() -> None:
         "Written by `python benchmarks/schemes.py report`, which says how. All schemes start from the same adapter and",
         "play the same number of environment turns, with their defaults but for what `SETTINGS` there gives them. IQM:",
         "the interquartile mean of held-out success over the runs, with its stratified bootstrap interval (95 %). Few",
-        "runs: the intervals are wide, and schemes whose intervals overlap are not told apart.",
+        "runs: the intervals show how far these runs differ and not how far the next ones would; schemes whose",
+        "intervals overlap are not told apart. `start` is the adapter that all runs begin with. The pictures have the",
+        "success of the training episodes, the mean over the seeds and over every 2,000 turns.",
     ]
     for world in dict.fromkeys(each["world"] for each in done):
-        lines += ["", f"## {world}", "", _budget(world), ""]
+        draw(world, [each for each in done if each["world"] == world])
+        lines += ["", f"## {world}", "", _budget(world), "", f"![learning curves](schemes_{world}.png)", ""]
         lines += ["| scheme | seeds | IQM success | interval | P(better than grpo) | tokens | CPU seconds |"]
         lines += ["|---|---|---|---|---|---|---|"]
         of_world = [each for each in done if each["world"] == world]
@@ -162,7 +175,7 @@ def report() -> None:
         for name in sorted(score, key=lambda name: -interquartile_mean(score[name])):
             own = [each for each in of_world if each["scheme"] == name]
             low, high = stratified_interval(score[name])
-            better = "" if name == "grpo" or "grpo" not in score else (
+            better = "" if name in ("grpo", START) or "grpo" not in score else (
                 f"{probability_of_improvement(score[name], score['grpo']):.2f}"
             )  # fmt: skip
             middle = f"{interquartile_mean(score[name]):.3f} | {low:.3f} to {high:.3f} | {better}"
@@ -173,6 +186,27 @@ def report() -> None:
         lines += [f"- `{scheme}` in {world}: {why}" for (world, scheme), why in refused.items()]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"written: {PAGE}")
+
+
+def draw(world: str, results: list[dict[str, Any]], every: int = 2000) -> None:
+    """The picture of a world's learning curves, beside the page."""
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    curves: dict[str, NDArray[np.float64]] = {}
+    for scheme in dict.fromkeys(each["scheme"] for each in results if each["curve"]):
+        edges = np.arange(0, WORLDS[world][1] + 1, every)
+        of_seeds = [each["curve"] for each in results if each["scheme"] == scheme]
+        at = np.concatenate([[step["turns"] for step in curve] for curve in of_seeds])
+        success = np.concatenate([[step["success"] for step in curve] for curve in of_seeds])
+        total, count = (np.histogram(at, edges, weights=weights)[0] for weights in (success, None))
+        curves[scheme] = total / np.where(count, count, np.nan)
+    middle = edges[:-1] + every / 2
+    for number, scheme in enumerate(sorted(curves, key=lambda name: -np.nanmean(curves[name][-3:]))):
+        axes.plot(middle, curves[scheme], label=scheme, color=f"C{number % 10}", ls="-" if number < 10 else "--")
+    axes.set(xlabel="environment turns", ylabel="success in training", ylim=(0, 1), title=world)
+    axes.legend(ncols=1, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.grid(alpha=0.3)
+    figure.savefig(PAGE.parent / f"schemes_{world}.png", dpi=110)
 
 
 def _budget(world: str) -> str:
