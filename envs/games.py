@@ -28,6 +28,7 @@ GAMES: dict[str, str] = {
     "agentgym/PriceNegotiation-v0": "agentgym.envs.social.price_negotiation_v0:PriceNegotiation",
     "agentgym/ResourceTrade-v0": "agentgym.envs.social.resource_trade_v0:ResourceTrade",
     "agentgym/Scheduling-v0": "agentgym.envs.social.scheduling_v0:Scheduling",
+    "agentgym/Social-v0": "agentgym.envs.social.sotopia_v0:Sotopia",
     "agentgym/TicTacToe-v0": "agentgym.envs.social.tic_tac_toe_v0:TicTacToe",
     "agentgym/TwentyQuestions-v0": "agentgym.envs.social.twenty_questions_v0:TwentyQuestions",
 }
