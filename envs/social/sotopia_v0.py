@@ -1,7 +1,7 @@
 """SOTOPIA: characters with goals, secrets and a relationship talk (arXiv:2310.11667).
 
-Seats are `agent_1`, `agent_2`, …; the characters who sit there are the task's. Where a scenario's goals can be scored by
-a rule (a price, a split, an appointment) a deal is worth what it is worth; other goals are left to a judge
+Seats are `agent_1`, `agent_2`, …; the characters who sit there are the task's. Where a scenario's goals can be scored
+by a rule (a price, a split, an appointment) a deal is worth what it is worth; other goals are left to a judge
 (`trainers/signals/judge.py`), and their rewards are 0. docs/sotopia.md says how it differs from the official code.
 """
 
@@ -43,7 +43,9 @@ _DEAL_RULES = (
     " Where there is something to agree on, a line with `offer:` makes an offer, and `accept` or `reject` on a line of "
     "its own answers the last offer of the other, which stands until then. The form of an offer is in your task."
 )
-_MARK = re.compile(r"\boffer:((?:(?!\boffer:)[^\n])*)|^[^\S\n]*(accept|reject)[^\S\n]*[.!]?[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
+_MARK = re.compile(
+    r"\boffer:((?:(?!\boffer:)[^\n])*)|^[^\S\n]*(accept|reject)[^\S\n]*[.!]?[^\S\n]*$", re.IGNORECASE | re.MULTILINE
+)
 
 _MOST_MARKS = 20
 """In what is said in one turn, the last ones, that are looked at."""
@@ -86,7 +88,11 @@ class Sotopia(TextAECEnv):
         stale_turns: int = 1,
     ):
         """Raises `ValueError` in one line for arguments that are none, and for data that cannot be used."""
-        for name, value, known in (("goals", goals, Goals), ("order", order, Order), ("visibility", visibility, Visibility)):
+        for name, value, known in (
+            ("goals", goals, Goals),
+            ("order", order, Order),
+            ("visibility", visibility, Visibility),
+        ):
             if value not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, not {value!r}")
         for name, number, lowest in (("seats", seats, 2), ("stale_turns", stale_turns, 1)):
@@ -106,7 +112,10 @@ class Sotopia(TextAECEnv):
     def _start(self, rng: np.random.Generator, options: dict[str, Any]) -> Mapping[str, str]:
         of_scenario = self.tasks[int(rng.integers(len(self.tasks)))]
         self.task = of_scenario[int(rng.integers(len(of_scenario)))]
-        scenario, self.characters = self.task.scenario, dict(zip(self.possible_agents, self.task.characters, strict=True))
+        scenario, self.characters = (
+            self.task.scenario,
+            dict(zip(self.possible_agents, self.task.characters, strict=True)),
+        )
         """Who sits in each seat."""
         self.deal: Deal | None = scenario.rule.draw(rng) if scenario.rule else None
         self._kind = scenario.rule.kind if scenario.rule else "judged"
@@ -179,7 +188,7 @@ class Sotopia(TextAECEnv):
         if self._order_rng is not None:
             return [self.present[int(self._order_rng.integers(len(self.present)))]]
         number = len(self.possible_agents)
-        for step in range(1, number + 1):
+        for _ in range(number):
             self._last = (self._last + 1) % number
             if self.possible_agents[self._last] in self.present:
                 break
@@ -235,7 +244,7 @@ class Sotopia(TextAECEnv):
         return fault
 
     def _carry_out(self, seat: str, mark: re.Match[str]) -> str:
-        """What an offer, an acceptance or a rejection changes, in words for all. Raises `ValueError` where it may not."""
+        """What an offer, an acceptance or a rejection changes, in words for all. Raises `ValueError` if it may not."""
         assert self.deal is not None
         index, name = self._index[seat], self.names[seat]
         if mark[2] is None:

@@ -351,10 +351,10 @@ def read_rule(given: Any, seats: int, place: str) -> Rule:
                 raise fault(f"no values of {', '.join(items)} give {_SPLIT_TOTAL} points for two")
             return SplitRule(tuple(items), tuple(items.values()))
         case {"kind": "appointment", "entries": [*entries], "each": int(each)} if (
-            2 <= each and len({str(entry).casefold() for entry in entries}) == len(entries) >= 2 * each - 1
+            each >= 2 and len({str(entry).casefold() for entry in entries}) == len(entries) >= 2 * each - 1
         ):
             return EntryRule(tuple(map(str, entries)), each)
     raise fault(
-        'expected {"kind": "price", "buyer": 0 or 1, "list": [lowest, highest]}, {"kind": "split", "items": {name: 1 to '
-        '4}} or {"kind": "appointment", "entries": [at least 2·each − 1], "each": number}'
+        'expected {"kind": "price", "buyer": 0 or 1, "list": [lowest, highest]}, {"kind": "split", "items": {name: 1 '
+        'to 4}} or {"kind": "appointment", "entries": [at least 2·each − 1], "each": number}'
     )

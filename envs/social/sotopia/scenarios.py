@@ -208,7 +208,9 @@ def _constraint(entry: Mapping[str, Any], key: str, seats: int, place: str) -> S
     fits = isinstance(value, list | tuple) and len(value) == seats
     if fits and key == "age_constraint":
         fits = all(
-            isinstance(bounds, list | tuple) and len(bounds) == 2 and all(isinstance(age, int | float) for age in bounds)
+            isinstance(bounds, list | tuple)
+            and len(bounds) == 2
+            and all(isinstance(age, int | float) for age in bounds)
             for bounds in value
         )
     if not fits:
@@ -226,7 +228,9 @@ def _read_casts(
         if name not in scenarios:
             continue
         if not isinstance(cast, list) or len(cast) != len(scenarios[name].goals):
-            raise ValueError(f"{place}: agent_ids should name one character for each of {len(scenarios[name].goals)} goals")
+            raise ValueError(
+                f"{place}: agent_ids should name one character for each of {len(scenarios[name].goals)} goals"
+            )
         _expect_known(cast, characters, place)
         casts[name].append(tuple(cast))
     return casts

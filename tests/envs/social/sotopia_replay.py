@@ -67,7 +67,11 @@ def check_episode(case: dict[str, Any], report: Any) -> None:
             lines = env.observe(seat).split(f"Turn #{turn['label']}:")[-1].split("\n")
             got = [line for line in lines if line.strip() not in ("", "silence")]
             own = line_of(name, read_act(as_words(*turn["asked"][name]))) if seat in seats else ""
-            place_of_own = sum(bool(turn["asked"][env.names[each]][0] != NONE) for each in seats[: seats.index(seat)]) if own else 0
+            place_of_own = (
+                sum(bool(turn["asked"][env.names[each]][0] != NONE) for each in seats[: seats.index(seat)])
+                if own
+                else 0
+            )
             whole = [*got[:place_of_own], own, *got[place_of_own:]] if own else got
             report.same(f"{place}: heard by {name}", ";".join(whole), heard)
         if env.is_over:
@@ -130,7 +134,11 @@ def check_sight(
             }
             own = other.name == viewer.name
             report.same(f"what {viewer.name} sees of {other.name}", got, {key: facts[key] for key in got})
-            report.same("the background alone", background(other, case.get("level", case.get("relationship_level")), own=own), shown)
+            report.same(
+                "the background alone",
+                background(other, case.get("level", case.get("relationship_level")), own=own),
+                shown,
+            )
 
 
 def check_ends(case: dict[str, Any], report: Any) -> None:

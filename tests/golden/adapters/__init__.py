@@ -25,6 +25,7 @@ from .rewards import check_istar_training, check_prime_training, check_sotopia_r
 from .self_play import check_spiral
 from .signals import check_a2tgpo, check_empg, check_hgpo, check_igpo
 from .sokoban import sokoban
+from .sotopia import sotopia
 from .textarena import textarena
 from .values import check_archer, check_bi_level_gae, check_ma_rlhf, check_poad, check_turn_gae
 from .webshop import webshop
@@ -57,6 +58,7 @@ ADAPTERS: dict[str, Adapter] = {
     "r3l_training": algorithm(check_r3l),
     "ragen_bilevel_gae": algorithm(check_bi_level_gae),
     "sokoban": sokoban,
+    "sotopia": sotopia,
     "sotopia_rl_training": algorithm(check_sotopia_rl_training),
     "spa": algorithm(check_spa),
     "spiral_training": algorithm(check_spiral),
