@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,15 @@ from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.formats import get_format
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, add_lora, load_model, stop_token_ids
+from agentgym.agents.partners import Company
+from agentgym.agents.rollout import Players
 from agentgym.agents.trajectory import Trajectory
 from agentgym.config import RunConfig
-from agentgym.envs import TextEnv, make
+from agentgym.envs import TextAECEnv, TextEnv, make, make_game, registered, registered_games
 from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
+from agentgym.partners import PartnersOfARun, company
+from agentgym.seating import POOL, evaluated_seatings, seating_of
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.demonstration_files import EXPERT, read_demonstrations
@@ -38,6 +44,7 @@ from agentgym.trainers.objective import Objective
 from agentgym.trainers.parameters import read_parameters
 from agentgym.trainers.parts import Learner
 from agentgym.trainers.policy import Policy
+from agentgym.trainers.pool import Pool
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.records import Records
 from agentgym.trainers.registry import check_parameters
@@ -52,9 +59,13 @@ from agentgym.trainers.tasks import Tasks, get_task_sampler
 from agentgym.trainers.trainer import Scheme, Trainer
 
 
-def make_env(config: RunConfig, split: str) -> TextEnv:
-    """A fresh environment of a run."""
+def make_env(config: RunConfig, split: str) -> TextEnv | TextAECEnv:
+    """A fresh environment of a run: a game with all its seats where players are seated."""
     limit = {} if config.max_turns is None else {"max_turns": config.max_turns}
+    if config.players is not None:
+        if config.env_id in set(registered()) - set(registered_games()):
+            raise ValueError(f"players are given, but {config.env_id} has one seat: leave them out")
+        return make_game(config.env_id, **config.env_kwargs, **limit, split=split)
     new = partial(make, config.env_id, **config.env_kwargs, **limit, split=split)
     return new() if config.env_timeout is None else WorkerEnv(new, config.env_timeout)
 
@@ -111,6 +122,8 @@ def check_training(config: RunConfig, told: Told, processes: Processes) -> tuple
             "would never learn"
         )
     max_episode_tokens = told.max_turns * config.max_new_tokens
+    with closing(make_env(config, "train")) as env:
+        seating_of(config, env)
     if config.trainer == "cloning":
         return Objective.of_cloning(config, max_episode_tokens), []
     if config.trainer == "offline":
@@ -193,7 +206,7 @@ def make_retries(config: RunConfig, agent: LLMAgent, told: Told) -> Retries | No
     if config.retry is None:
         return None
     reflector = get_reflector(config.retry)(agent, **_check_retry(config, ()))
-    return Retries(agent, reflector, told.instructions, learn_reflections=config.learn_reflections)
+    return Retries(agent, reflector, told.rules(""), learn_reflections=config.learn_reflections)
 
 
 def needs_greedy_episodes(config: RunConfig, planned: Sequence[Planned]) -> bool:
@@ -211,13 +224,20 @@ def make_rollouts(
     loaded: LoadedModel,
     agent: LLMAgent,
     told: Told,
-    processes: Processes,
+    policy: Policy,
     planned: Sequence[Planned],
+    run_dir: Path,
 ) -> Rollouts:
     """The rollouts of the agent on the run's tasks. `planned`: the signals of the run."""
-    retries = make_retries(config, agent, told)
+    retries, processes = make_retries(config, agent, told), policy.processes
+    likeliest = agent.at(0.0) if needs_greedy_episodes(config, planned) else None
+    players: Players = agent if retries is None else retries.first
+    greedy: Players | None = likeliest
+    seated, pool = make_company(config, loaded, agent, policy, run_dir)
+    if seated is not None:
+        players, greedy = seated.players, None if likeliest is None else replace(seated, learner=likeliest).players
     return Rollouts(
-        agent if retries is None else retries.first,
+        players,
         agent.engine,
         loaded.model,
         partial(make_env, config, "train"),
@@ -231,9 +251,39 @@ def make_rollouts(
         config.num_envs,
         config.env_workers,
         make_replay(config, processes),
-        agent.at(0.0) if needs_greedy_episodes(config, planned) else None,
+        greedy,
         retries,
+        seated,
+        pool,
     )
+
+
+def make_company(
+    config: RunConfig, loaded: LoadedModel, agent: LLMAgent, policy: Policy, run_dir: Path
+) -> tuple[Company | None, Pool | None]:
+    """Who plays in training, where players are seated; and the pool of the run's past, if somebody is drawn of it."""
+    with closing(make_env(config, "train")) as game:
+        seating = seating_of(config, game)
+        if seating is None or isinstance(game, TextEnv):
+            return None, None
+        partners = PartnersOfARun(config, loaded, agent, game)
+    pool = partners.pool(policy, run_dir) if POOL in seating.names else None
+    return company(seating, agent, lambda name: pool if name == POOL and pool else partners.source(name)), pool
+
+
+def evaluated_companies(
+    config: RunConfig, loaded: LoadedModel, agent: LLMAgent
+) -> list[tuple[str, Company | LLMAgent]]:
+    """Who plays when a run is evaluated: each seat that is learned in, "" in worlds of which one is played."""
+    with closing(make_env(config, config.eval_split)) as game:
+        seating = seating_of(config, game)
+        if seating is None or isinstance(game, TextEnv):
+            return [("", agent)]
+        partners = PartnersOfARun(config, loaded, agent, game)
+        return [
+            (each.learners[0], company(each, agent, partners.source))
+            for each in evaluated_seatings(config, seating, game)
+        ]
 
 
 def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processes: Processes) -> Demonstrations:
@@ -247,15 +297,18 @@ def make_demonstrations(config: RunConfig, agent: LLMAgent, told: Told, processe
             raise ValueError(f"{told.env_id} has no expert: name a trajectory file or a run as demonstrations")
         demonstrator = Demonstrator(ExpertAgent(config.demonstration_noise), agent)
         env = partial(make_env, config, "train")
+        with closing(env()) as world:
+            seating = seating_of(config, world)
+        seats = ("",) if seating is None else seating.learners
         episodes: Dataset[list[Trajectory]] = ExpertEpisodes(
-            demonstrator, env, config.env_id, share, config.seed, config.num_envs
+            demonstrator, env, config.env_id, share, config.seed, config.num_envs, seats
         )
     else:
         if config.show_admissible_actions:
             raise ValueError("demonstrations: files do not tell admissible actions; set show_admissible_actions false")
         is_cloning = config.trainer == "cloning"
         played = read_demonstrations(config.demonstrations, config.env_id, successes=is_cloning)
-        written = [rewritten(trajectory, agent, told.instructions) for trajectory in played]
+        written = [rewritten(trajectory, agent, told.rules(trajectory.seat)) for trajectory in played]
         episodes = (RecordedEpisodes if is_cloning else RecordedGroups.of)(written, share, config.seed)
     return Demonstrations(episodes, processes, workers=config.demonstration_workers, max_steps=config.max_steps)
 
@@ -306,7 +359,7 @@ def make_trainer(
         config.learning_rate,
     )
     rollouts: Collector = (
-        make_rollouts(config, loaded, agent, told, processes, planned)
+        make_rollouts(config, loaded, agent, told, policy, planned, run_dir)
         if config.trainer == "reinforcement"
         else make_demonstrations(config, agent, told, processes)
     )

@@ -23,7 +23,7 @@ class RunConfig(TrainerConfig):
     """Everything `agentgym train` can be told: the trainer's settings, and whom it trains where."""
 
     free_on_resume: ClassVar[frozenset[str]] = TrainerConfig.free_on_resume | {
-        "eval_episodes", "eval_split", "eval_seed", "eval_temperature",
+        "eval_episodes", "eval_split", "eval_seed", "eval_temperature", "eval_partner",
         "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "report_to",
     }  # fmt: skip
 
@@ -33,6 +33,13 @@ class RunConfig(TrainerConfig):
     """The environment's constructor arguments, but for `split` and `max_turns`."""
     max_turns: int | None = Field(None, ge=1)
     """Turns until an episode is truncated; the environment's own limit if not given."""
+    players: str | dict[str, str | dict[str, float]] | None = None
+    """In a game of several seats: "self-play" for a learner in all of them, or by seat "learner" or a partner. That is
+    a name of the game's, "mixture" (also for a seat that is left out), "start" (the model before training), "pool"
+    (the run's own past), "expert", "random", a directory of a model or a run, server:URL#MODEL, or "module:name"; or
+    several with weights, of which one is drawn for each task. Null plays one seat, by the environment's arguments."""
+    pool_steps: int = Field(10, ge=1)
+    """Training steps from one member of the partner "pool" to the next; the first is the start."""
 
     model: str = "tiny"
     """A built-in model, "smollm2" (two packages of PyPI, see README), a directory of a model, an adapter or a run, or
@@ -70,6 +77,9 @@ class RunConfig(TrainerConfig):
     """The panel is the tasks of the seeds from here on."""
     eval_temperature: float | None = Field(None, ge=0)
     """The temperature of evaluation; that of training if not given."""
+    eval_partner: str | dict[str, float] | None = None
+    """With `players`: who holds the other seats when a learner's seat is evaluated. If not given whoever does in
+    training; where that is a learner the game's mixture, or "start" if it has none. "pool" stands for "start" here."""
 
     output_dir: str | None = None
     """The run directory; by default runs/<configuration>-<time>."""
@@ -88,7 +98,7 @@ OWNED = {
     "task_sampler": ("task_sampler_kwargs",),
     "success_replay": ("success_replay_kwargs",),
     "retry": ("retry_kwargs",),
-    "env_id": ("env_kwargs", "max_turns"),
+    "env_id": ("env_kwargs", "max_turns", "players", "eval_partner"),
 }
 """A key → the keys that hold its value's parameters."""
 

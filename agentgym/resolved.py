@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentgym.config import RunConfig
+from agentgym.envs.games import default_game_arguments
 from agentgym.envs.registration import default_arguments, takes_argument
 from agentgym.envs.told import Told
 from agentgym.trainers.credit import get_scheme
@@ -33,7 +34,8 @@ def resolved(config: RunConfig, told: Told) -> RunConfig:
     objective_of = Objective.of_cloning if config.trainer == "cloning" else Objective.of
     objective = objective_of(config, told.max_turns * config.max_new_tokens)
     sampler = get_task_sampler(config.task_sampler)
-    arguments = {k: v for k, v in default_arguments(config.env_id).items() if k not in _SET_BY_KEYS and _is_plain(v)}
+    defaults = default_arguments(config.env_id) if config.players is None else default_game_arguments(config.env_id)
+    arguments = {k: v for k, v in defaults.items() if k not in _SET_BY_KEYS and _is_plain(v)}
     values = {
         "env_kwargs": arguments | {k: v for k, v in config.env_kwargs.items() if k != "max_turns"},
         "max_turns": told.max_turns if takes_argument(config.env_id, "max_turns") else None,

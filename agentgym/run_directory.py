@@ -140,8 +140,8 @@ class RunDirectory:
         return list(json.loads(path.read_text(encoding="utf-8"))["results"]) if path.exists() else []
 
     def add_evaluation(self, evaluation: Evaluation, *, stage: str, step: int) -> None:
-        """Add an evaluation, in place of an earlier one of the same stage."""
-        results = [result for result in self.evaluations() if result["stage"] != stage]
+        """Add an evaluation, in place of an earlier one of the same stage and seat."""
+        results = [r for r in self.evaluations() if (r["stage"], r.get("seat", "")) != (stage, evaluation.seat)]
         results.append({"stage": stage, "step": step, **evaluation.to_dict()})
         write_evaluations(self.path / EVALUATIONS, results)
 

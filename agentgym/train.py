@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,11 +20,24 @@ from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
 
 from agentgym.advice import Advice
+from agentgym.agents.agent import Agent
 from agentgym.agents.evaluation import NothingPlayedError, evaluate
+from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import pinned_model
+from agentgym.agents.partners import Company
 from agentgym.agents.room import check_room
 from agentgym.agents.run_files import CONFIG, TRACKER, list_checkpoints
-from agentgym.build import check_training, eval_temperature, make_agent, make_env, make_model, make_trainer, told_by
+from agentgym.agents.trajectory import Trajectory
+from agentgym.build import (
+    check_training,
+    eval_temperature,
+    evaluated_companies,
+    make_agent,
+    make_env,
+    make_model,
+    make_trainer,
+    told_by,
+)
 from agentgym.config import RunConfig, command_line, load_config, try_environment
 from agentgym.config_help import describe_config
 from agentgym.overrides import ConfigError
@@ -33,6 +46,7 @@ from agentgym.progress import Progress, progress_on
 from agentgym.report import write_report
 from agentgym.resolved import resolved
 from agentgym.run_directory import RunDirectory
+from agentgym.seating import pinned_players
 from agentgym.stopping import interruptible, stop_when_gone, stopping_after_the_step
 from agentgym.tables import evaluation_tables
 from agentgym.terminal import log_to, plain_console, say_error
@@ -129,6 +143,8 @@ class TrainingRun:
         log_to(self.console)
         for split in ["train", *([config.eval_split] if config.eval_episodes else [])]:
             try_environment(config.env_id, partial(make_env, config, split))  # before a model is loaded
+        with closing(make_env(config, "train")) as game:
+            self.config = config = _as_main_process(partial(pinned_players, config, game, pinned_model))
         told = told_by(config)
         check_training(config, told, Processes())
         self.config = config = resolved(config, told)
@@ -179,15 +195,27 @@ class TrainingRun:
         advice.conclude()
 
     def _evaluate(self, stage: str, progress: Progress) -> None:
-        """Evaluate on the panel, every process a part of it."""
+        """Evaluate on the panel, every process a part of it; in a game each seat that is learned in."""
+        agent = make_agent(self.config, self.model, eval_temperature(self.config))
+        for seat, players in evaluated_companies(self.config, self.model, agent):
+            self._evaluate_in(seat, players, agent, stage, progress)
+
+    def _evaluate_in(
+        self, seat: str, players: Agent | Company, agent: LLMAgent, stage: str, progress: Progress
+    ) -> None:
         config, accelerator = self.config, self.accelerator
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         n_mine = len(range(config.eval_episodes)[share])
-        ended, done = progress.count(f"evaluate {stage}", n_mine, unit="episode"), count(1)
-        agent = make_agent(config, self.model, eval_temperature(config))
+        name = f"evaluate {stage}" + (f" as {seat}" if seat else "")
+        ended, seen = progress.count(name, n_mine, unit="episode"), set[str]()
+
+        def count(trajectory: Trajectory) -> None:
+            seen.add(trajectory.episode)
+            ended.reach(len(seen))
+
         with agent.engine.serving(self.model.model, self.trainer.step):
             evaluation = evaluate(
-                agent,
+                players,
                 partial(make_env, config, config.eval_split),
                 env=config.env_id,
                 agent=str(self.directory.path) if stage == "after" else config.model,
@@ -198,7 +226,7 @@ class TrainingRun:
                 workers=config.env_workers,
                 share=share,
                 gather=gather_object,
-                on_episode=lambda _: ended.reach(next(done)),
+                on_episode=count,
             )
         ended.end(f"success {evaluation.success_rate:.1%}")
         if self.is_main:

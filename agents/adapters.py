@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -35,13 +36,43 @@ def adapter_merged(model: Any) -> Iterator[None]:
     ]
     copies = [weight.detach().clone() for _, weight in layers]
     try:
-        for layer, _ in layers:
+        for (layer, _), copy in zip(layers, copies, strict=True):
+            _unmerged[layer] = copy
             layer.merge()
         yield
     finally:
         for (layer, weight), copy in zip(layers, copies, strict=True):
             layer.unmerge()
             weight.data.copy_(copy)
+            _unmerged.pop(layer, None)
+
+
+_unmerged: WeakKeyDictionary[LoraLayer, torch.Tensor] = WeakKeyDictionary()
+"""The weights under adapters that are merged now."""
+
+
+@contextmanager
+def acting_with(model: PeftModel, adapter: str | None) -> Iterator[None]:
+    """Within, a model acts with this one of its adapters, or with None as it is without any.
+
+    Whatever `adapter_merged` has added to its weights is out of them meanwhile, exactly, and back afterwards.
+    """
+    merged = [(layer, weight, weight.data) for layer, weight in _adapted(model) if layer in _unmerged]
+    for layer, weight, _ in merged:
+        weight.data = _unmerged[layer]
+        layer.merged_adapters.clear()
+    try:
+        if adapter is None:
+            with model.disable_adapter():
+                yield
+        else:
+            model.set_adapter(adapter)
+            yield
+    finally:
+        model.set_adapter("default")
+        for layer, weight, data in merged:
+            weight.data = data
+            layer.merged_adapters.append("default")
 
 
 def without_adapter(model: Any) -> Any:

@@ -34,7 +34,11 @@ class View:
     seed: int
     """What an agent's randomness for this seat in this episode derives from, and nothing else."""
     env: Any
-    """The environment itself: for its own expert and its action space, and nobody else."""
+    """The environment itself: for its own expert, its action space and its scripted partners, and nobody else."""
+    task_seed: int = 0
+    """The task's: the same in all episodes of a group."""
+    player: str = ""
+    """Who is to answer, by the name in `EpisodeSpec.players`; "" where nobody has drawn one."""
 
     @property
     def turn(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentgym.agents.agent import Decision, View
@@ -36,6 +36,8 @@ class EpisodeSpec:
     group: str
     sampling_seed: int
     """The agents' randomness: different for every episode of a group."""
+    players: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Who holds the seats, by name: drawn with the task's seed, so that a group has one company."""
 
     @property
     def episode(self) -> str:
@@ -171,6 +173,7 @@ class SeatedEpisode:
             for seat in seats:
                 check_moment(env.observe(seat), env.infos[seat])
             self.trajectories = [_opened(start, seat, env.infos[seat]) for seat in seats]
+            _introduce(self.trajectories, start.players)
             self._open = {}
         self._of = dict(zip(seats, self.trajectories, strict=True))
         self._ended = False
@@ -247,6 +250,15 @@ def _opened(spec: EpisodeSpec, seat: str, info: Mapping[str, Any]) -> Trajectory
     return opened(spec.env_id, spec.seed, spec.group, spec.episode, seat, info)
 
 
+def _introduce(trajectories: Sequence[Trajectory], players: Mapping[str, str]) -> None:
+    """Tell each seat's trajectory who holds it and who holds the others."""
+    for trajectory in trajectories:
+        trajectory.player = players.get(trajectory.seat, "")
+        others = {seat: name for seat, name in players.items() if seat != trajectory.seat}
+        named = others.values() if len(others) == 1 else (f"{seat}: {name}" for seat, name in others.items())
+        trajectory.partner = ", ".join(named)
+
+
 def _play_again(env: TextEnv, start: Branch) -> None:
     """Bring `env` to where a branch begins, by its actions. Raises `BrokenPromiseError` where they lead elsewhere."""
     (trajectory,), (there, told) = start.trajectories, start.pending
@@ -279,4 +291,5 @@ def _view(
     seat = trajectory.seat
     seed = derived_seed(spec.sampling_seed, seat) if seat else spec.sampling_seed
     seen = trajectory.turns if turns is None else turns
-    return View(trajectory.episode, seat, rules, observation, info, seen, seed, env)
+    player = spec.players.get(seat, "")
+    return View(trajectory.episode, seat, rules, observation, info, seen, seed, env, spec.seed, player)

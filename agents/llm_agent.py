@@ -57,14 +57,21 @@ class LLMAgent:
 
     def at(self, temperature: float) -> LLMAgent:
         """The same agent at another temperature, on the same engine: one of the two plays at a time."""
+        return self._like(self.engine, replace(self.sampling, temperature=temperature), self.trainable)
+
+    def frozen(self, engine: Engine) -> LLMAgent:
+        """The same agent on another engine, as a partner that is not learned from."""
+        return self._like(engine, self.sampling, trainable=False)
+
+    def _like(self, engine: Engine, sampling: SamplingParams, trainable: bool) -> LLMAgent:
         return LLMAgent(
-            self.engine,
+            engine,
             self.tokenizer,
             context=self.context,
             format=self.format,
-            sampling=replace(self.sampling, temperature=temperature),
+            sampling=sampling,
             context_length=self.context_length,
-            trainable=self.trainable,
+            trainable=trainable,
             stop_ids=self.stop_ids,
         )
 

@@ -107,6 +107,17 @@ def adapter_revision(directory: Path) -> str:
     return f"sha256:{hashed.hexdigest()}"
 
 
+def adapter_base(of: Path | LoadedModel) -> tuple[str, str | None] | None:
+    """The model that an adapter belongs to, and that model's revision: equal ones share their weights.
+
+    `of`: the adapter's directory, or a model with an adapter that `add_lora` gave. None for a directory without one.
+    """
+    if isinstance(of, LoadedModel):
+        config = of.model.peft_config["default"]
+        return str(config.base_model_name_or_path), config.revision
+    return _read_adapter_config(of) if (of / "adapter_config.json").is_file() else None
+
+
 def stop_token_ids(loaded: LoadedModel) -> list[int]:
     """The tokens that end a response.
 

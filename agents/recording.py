@@ -23,6 +23,8 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "is_action_valid": (bool, np.bool_),
 }
 """What every info has."""
+OUTCOMES = ("payoff", "joint", "agreement", "pareto_distance")
+"""What the info of some games tells of their end, as numbers."""
 
 
 class BrokenPromiseError(RuntimeError):
@@ -61,6 +63,7 @@ def opened(env_id: str, seed: int, group: str, episode: str, seat: str, info: Ma
         answers=list(info.get("answers", ())),
         episode=episode,
         seat=seat,
+        partner=str(info.get("partner", "")),
     )
 
 
@@ -104,6 +107,7 @@ def close(trajectory: Trajectory, stop_reason: StopReason, observation: str, inf
     trajectory.stop_reason = stop_reason
     score = info.get("score")
     trajectory.score = None if score is None else finite(score, "the score")
+    trajectory.outcome = {name: finite(info[name], name) for name in OUTCOMES if name in info}
     trajectory.final_observation = observation
     trajectory.final_state_key = info["state_key"]
 

@@ -215,7 +215,7 @@ def _close(env: Any) -> None:
 
 
 def check_groups(trajectories: Sequence[Trajectory], group_size: int | None) -> None:
-    """Raise `GroupError` unless every group is `group_size` episodes of one task from one first state.
+    """Raise `GroupError` unless every group is `group_size` episodes of one task and company from one first state.
 
     None stands for groups of any size. Episodes excluded as `ENV_ERROR` count for the size only: what they played
     is unknown. In worlds of several seats siblings are those of one seat.
@@ -236,6 +236,9 @@ def _check_peers(group: str, peers: Sequence[Trajectory]) -> None:
     tasks = {peer.task_id for peer in peers}
     if len(tasks) > 1:
         raise GroupError(f"group {group!r} mixes the tasks {', '.join(sorted(tasks))}")
+    partners = {peer.partner for peer in peers}
+    if len(partners) > 1:
+        raise GroupError(f"group {group!r} mixes the partners {', '.join(sorted(partners))}: siblings meet the same")
     # Among several seats one that is not the first to act begins after what the others did.
     first_turns = [peer.turns[0] for peer in peers if peer.turns and not peer.seat]
     for what in ("state_key", "observation"):

@@ -24,12 +24,14 @@ CREDIT = "credit"
 """The folder of what training computed: signals, advantages, targets."""
 REPLAY = "replay"
 """The folder of a replay buffer: the tokens of what was played, a file for each step."""
+POOL = "pool"
+"""The folder of the adapters that partners are drawn of: a file for each, by the steps it had finished."""
 JUDGEMENTS = "judgements"
 """The folder of what judges have said: a file for each process. Known by content, it belongs to no step."""
 TRACKER = "agentgym"
 """The name that trackers know a run's project by; TensorBoard's event files lie in a folder of that name."""
 
-NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT, REPLAY, JUDGEMENTS)
+NAMES = (CONFIG, METRICS, EVALUATIONS, REPORT, CHECKPOINTS, TRAJECTORIES, CREDIT, REPLAY, POOL, JUDGEMENTS)
 """What a run directory may hold that only a run should have put there."""
 
 _CHECKPOINT = re.compile(r"step-(\d{6,})")
@@ -57,6 +59,11 @@ def credit_path(run_dir: Path, step: int, process: int) -> Path:
 def replay_path(run_dir: Path, step: int) -> Path:
     """The file of what a replay buffer keeps of a step, counted from 0."""
     return run_dir / REPLAY / f"step-{step:06d}.npy"
+
+
+def pool_path(run_dir: Path, finished_steps: int) -> Path:
+    """The adapter that partners may play with, of the policy after so many steps."""
+    return run_dir / POOL / f"step-{finished_steps:06d}.safetensors"
 
 
 def credit_beside(trajectories: Path) -> Path:
@@ -93,6 +100,7 @@ def list_step_files(run_dir: Path) -> list[tuple[int, Path]]:
     checkpoints = [
         *_numbered(run_dir / CHECKPOINTS, _CHECKPOINT),
         *_numbered(run_dir / CHECKPOINTS, _UNFINISHED_CHECKPOINT),
+        *_numbered(run_dir / POOL, _OF_A_STEP),
     ]
     within = [each for folder in (TRAJECTORIES, CREDIT, REPLAY) for each in _numbered(run_dir / folder, _OF_A_STEP)]
     return sorted(checkpoints, reverse=True) + [(step + 1, path) for step, path in sorted(within)]

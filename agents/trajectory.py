@@ -101,6 +101,13 @@ class Trajectory:
     """Names the episode within its training step or evaluation: the trajectories of its seats have it in common."""
     seat: str = ""
     """Whose trajectory it is, in worlds with several seats."""
+    player: str = ""
+    """Who held the seat, by name, where players were drawn."""
+    partner: str = ""
+    """Who held the other seats, by name: `info["partner"]` in a world of which one seat is played. The same in all
+    episodes of a group; nobody in the game is shown it."""
+    outcome: dict[str, float] = field(default_factory=dict)
+    """What games tell of their end: `payoff`, `joint`, `agreement` (0 or 1), `pareto_distance`."""
     greedy_return: float | None = None
     """The return of an episode of the same task whose every token was the likeliest, where one was played."""
     replayed: bool = False

@@ -108,6 +108,13 @@ def registered_games() -> list[str]:
     return sorted(_games)
 
 
+def default_game_arguments(env_id: str) -> dict[str, Any]:
+    """The arguments with which a game is made unless others are given: the registered ones, and its own."""
+    game, known = _games[env_id.rpartition(":")[2]]
+    parameters = inspect.signature(game.load()).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | known
+
+
 def make_game(env_id: str, **kwargs: Any) -> TextAECEnv:
     """The bare game with all its seats, without PettingZoo's wrappers.
 

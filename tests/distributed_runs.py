@@ -14,6 +14,7 @@ from agentgym.trainers.credit import Credit, credit, schemes
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.signals.plan import provision
 from tests.riddle_lake import RIDDLE, FirstMistake
+from tests.seated_games import TUG
 from tests.small_model import make_trainer
 from tests.telling_lake import TELLING_LAKE
 
@@ -128,6 +129,17 @@ RUNS: dict[str, dict[str, Any]] = {
         "group_size": 6,
         "learning_rate": 6e-3,
         "signals": {"progress": {"num_minibatches": 3, "epochs": 2}},
+    },
+    # A learner in both seats: baselines by seat count episodes in the order of all processes' groups.
+    "self-play": {"env_id": TUG, "env_kwargs": {}, "players": "self-play", "credit": "spiral", "groups_per_step": 3},
+    # Partners drawn for each task, of whom one shares the weights in training and one is their past.
+    "pool": {
+        "env_id": TUG,
+        "env_kwargs": {},
+        "players": {"west": "learner", "east": {"pool": 3, "moody": 1}},
+        "pool_steps": 1,
+        "credit": "ppo",
+        "groups_per_step": 3,
     },
     "kl_cov": {"policy_loss": "kl_cov", "policy_loss_kwargs": {"kl_cov_ratio": 0.3}, "num_iterations": 2},
 }

@@ -64,6 +64,8 @@ class ExpertEpisodes(Dataset[list[Trajectory]]):
     share: Share
     seed: int
     num_envs: int
+    seats: tuple[str, ...] = ("",)
+    """The seats that are learned in. The expert plays the others too."""
 
     def __getitem__(self, step: int) -> list[Trajectory]:
         specs = [
@@ -75,7 +77,8 @@ class ExpertEpisodes(Dataset[list[Trajectory]]):
             )
             for group, member in self.share.places()
         ]
-        return play(self.demonstrator, self.make_env, specs, num_envs=self.num_envs)
+        played = play(self.demonstrator, self.make_env, specs, num_envs=self.num_envs)
+        return [trajectory for trajectory in played if trajectory.seat in self.seats or not trajectory.counts]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class EpisodeRow(NamedTuple):
     n_tokens: int
     """Of prompts and responses."""
     n_sampled: int
+    outcome: Mapping[str, float]
+    """What a game tells of its end."""
 
 
 def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
@@ -69,13 +71,17 @@ def episode_rows(trajectories: Iterable[Trajectory]) -> list[EpisodeRow]:
             sum(bool(turn.fault) for turn in t.turns),
             sum(map(len, t.prompts())) + sum(len(turn.response_ids) for turn in t.turns),
             sum(len(turn.response_ids) for turn in t.turns),
+            t.outcome,
         )
         for t in trajectories
     ]
 
 
 def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
-    """What was played, by all processes. Episodes that the environment failed are counted and in nothing else."""
+    """What was played, by all processes. Episodes that the environment failed are counted and in nothing else.
+
+    In games an episode counts once for each seat that is learned in; what differs by seat is told by seat too.
+    """
     played = [row for row in rows if row.stop_reason is not StopReason.ENV_ERROR]
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in played:
@@ -99,7 +105,32 @@ def of_episodes(rows: Sequence[EpisodeRow]) -> dict[str, float]:
         **{f"stop_reason/{reason}": reasons[reason] for reason in StopReason},
         "num_tokens": sum(row.n_tokens for row in played),
         "tokens/sampled": sum(row.n_sampled for row in played),
+        **_of_outcomes(played),
+        **_of_seats(played),
     }
+
+
+def _of_outcomes(played: Sequence[EpisodeRow]) -> dict[str, float]:
+    """The means of what games tell of their ends."""
+    names = dict.fromkeys(name for row in played for name in row.outcome)
+    return {f"outcome/{name}": fmean(row.outcome[name] for row in played if name in row.outcome) for name in names}
+
+
+def _of_seats(played: Sequence[EpisodeRow]) -> dict[str, float]:
+    """Success, reward and groups that teach nothing, seat by seat."""
+    of_seat: dict[str, list[EpisodeRow]] = defaultdict(list)
+    for row in played:
+        of_seat[row.seat].append(row)
+    facts: dict[str, float] = {}
+    for seat, rows in sorted(of_seat.items()):
+        if seat:
+            groups: dict[str, set[float]] = defaultdict(set)
+            for row in rows:
+                groups[row.group].add(row.reward)
+            facts[f"success_rate/seat={seat}"] = fmean(row.success for row in rows)
+            facts[f"reward/seat={seat}"] = fmean(row.reward for row in rows)
+            facts[f"groups/without_spread/seat={seat}"] = fmean(len(rewards) == 1 for rewards in groups.values())
+    return facts
 
 
 def of_replayed(rows: Sequence[EpisodeRow]) -> dict[str, float]:

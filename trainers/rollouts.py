@@ -15,12 +15,14 @@ from typing import Any, Protocol, TypeAlias
 from agentgym.agents.engines import Engine
 from agentgym.agents.episode import EpisodeSpec
 from agentgym.agents.evaluation import NothingPlayedError
+from agentgym.agents.partners import Company
 from agentgym.agents.rollout import MakeEnv, Players, check_groups, play
 from agentgym.agents.seeds import derived_seed
 from agentgym.agents.trajectory import StopReason, Trajectory
 from agentgym.envs.names import named
 from agentgym.trainers.metrics import Sums, episode_rows, of_greedy, of_replayed, of_retries
 from agentgym.trainers.parts import Part
+from agentgym.trainers.pool import Pool
 from agentgym.trainers.processes import Processes
 from agentgym.trainers.progress import OnProgress, say_nothing
 from agentgym.trainers.replay import SuccessReplay
@@ -66,6 +68,7 @@ class Collected:
     """What a step has played, and what of it is learned from: this process's."""
 
     played: list[Trajectory] = field(default_factory=list)
+    """Of the seats that are learned in, and episodes that failed."""
     learned: list[Trajectory] = field(default_factory=list)
     replayed: list[Trajectory] = field(default_factory=list)
     """Those learned from that an earlier step has played."""
@@ -74,13 +77,15 @@ class Collected:
     retry_counts: Sums = field(default_factory=Sums)
     greedy: list[Trajectory] = field(default_factory=list)
     """Greedy episodes, which nothing is learned from but their return."""
+    partners: list[Trajectory] = field(default_factory=list)
+    """Of the seats that are not learned in."""
     facts: dict[str, float] = field(default_factory=dict)
     """Metrics over all processes, beside those of the episodes that were played."""
 
     @property
     def recorded(self) -> list[Trajectory]:
         """All that is written down."""
-        return [*self.played, *self.replayed, *self.retried]
+        return [*self.played, *self.partners, *self.replayed, *self.retried]
 
 
 class Collector(Part, Protocol):
@@ -116,6 +121,10 @@ class Rollouts:
     """The players at temperature 0, on the same engine: they play an episode of each task that is learned from."""
     retries: Retries | None = None
     """Given, `players` is its `first`."""
+    company: Company | None = None
+    """Given, `players` are its own, drawn for each task."""
+    pool: Pool | None = None
+    """The checkpoints that partners are drawn of, if any are."""
 
     @property
     def per_process(self) -> bool:
@@ -128,20 +137,23 @@ class Rollouts:
         Raises `NothingPlayedError` in one line where no episode is left, `GroupError` for groups that are none.
         """
         collected, first, missing = Collected(), 0, self.groups_per_step
+        if self.pool is not None:
+            self.pool.add(step)
         for _ in range(MAX_ROUNDS if self.keep else 1):
             tasks = self.tasks.draw(missing, step, first)
-            groups = self._play(step, first, tasks, on_progress)
+            groups, of_partners = self._play(step, first, tasks, on_progress)
             retried = self._retry(step, groups)
             filled = {n: [*group, *retried.groups.get(n, [])] for n, group in groups.items()}
             if self.replay is not None:
                 filled = {n: self.replay.fill(group) for n, group in filled.items()}
-            kept = {number: self._learned(group) for number, group in filled.items() if self._keeps(group)}
+            kept = {number: group for number, group in filled.items() if self._keeps(group)}
             if self.greedy is not None:
                 greedy = self._play_greedily(self.greedy, step, {n: tasks[n - first] for n in kept}, kept)
                 told = {trajectory.group for trajectory in greedy if trajectory.counts}
                 kept = {number: group for number, group in kept.items() if group[0].group in told}
                 collected.greedy += greedy
             collected.played += chain(*groups.values())
+            collected.partners += of_partners
             collected.learned += chain(*kept.values())
             collected.replayed += [t for group in kept.values() for t in group if t.replayed]
             collected.retried += chain(*retried.groups.values())
@@ -153,14 +165,14 @@ class Rollouts:
                 break
         self._check(step, collected)
         if self.replay is not None:
-            self.replay.remember(self._learned(collected.played))
+            self.replay.remember(collected.played)
         collected.facts = self._facts(collected)
         return collected
 
     def _play(
         self, step: int, first: int, tasks: Sequence[Task], on_progress: OnProgress
-    ) -> dict[int, list[Trajectory]]:
-        """This process's groups of a round of draws, by number."""
+    ) -> tuple[dict[int, list[Trajectory]], list[Trajectory]]:
+        """This process's groups of a round of draws, by number, and what partners have played in them."""
         numbers = range(self.processes.index, len(tasks), self.processes.count)
         specs = [
             self._spec(step, first + number, tasks[number], "episode", member)
@@ -171,8 +183,9 @@ class Rollouts:
         check_groups(trajectories, self.group_size)
         groups: dict[int, list[Trajectory]] = defaultdict(list)
         for trajectory in trajectories:
-            groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
-        return groups
+            if self._is_learned(trajectory):
+                groups[int(trajectory.group.rpartition("/")[2])].append(trajectory)
+        return groups, [trajectory for trajectory in trajectories if not self._is_learned(trajectory)]
 
     def _retry(self, step: int, groups: Mapping[int, Sequence[Trajectory]]) -> Retried:
         if self.retries is None:
@@ -185,7 +198,7 @@ class Rollouts:
     ) -> list[Trajectory]:
         """An episode of each task, whose return the task's group is told; none where the environment failed it."""
         specs = [self._spec(step, number, task, "greedy") for number, task in tasks.items()]
-        played = self._episodes(players, step, specs, say_nothing)
+        played = [t for t in self._episodes(players, step, specs, say_nothing) if self._is_learned(t)]
         returns = {(t.group, t.seat): t.total_reward for t in played if t.counts}
         for trajectory in chain(*groups.values()):
             trajectory.greedy_return = returns.get((trajectory.group, trajectory.seat))
@@ -193,15 +206,16 @@ class Rollouts:
 
     def _spec(self, step: int, number: int, task: Task, purpose: str, *member: int) -> EpisodeSpec:
         sampling_seed = derived_seed(self.seed, step, purpose, number, *member)
-        return EpisodeSpec(self.env_id, seed=task.seed, group=f"{step}/{number}", sampling_seed=sampling_seed)
+        players = {} if self.company is None else self.company.draw(task.seed)
+        return EpisodeSpec(self.env_id, task.seed, f"{step}/{number}", sampling_seed, players)
 
     def _episodes(
         self, players: Players, step: int, specs: Sequence[EpisodeSpec], on_progress: OnProgress
     ) -> list[Trajectory]:
-        ended: list[Trajectory] = []
+        ended: set[str] = set()
 
         def count(trajectory: Trajectory) -> None:
-            ended.append(trajectory)
+            ended.add(trajectory.episode)
             on_progress("rollout", len(ended), len(specs))
 
         with self.engine.serving(self.model, step):
@@ -218,10 +232,10 @@ class Rollouts:
         played = [t for t in group if t.counts]
         return self.keep is None or (bool(played) and self.keep(played))
 
-    def _learned(self, group: Sequence[Trajectory]) -> list[Trajectory]:
-        """The trajectories of the seats that learn."""
+    def _is_learned(self, trajectory: Trajectory) -> bool:
+        """Whether it is of a seat that learns; an episode that failed is nobody's, and counted there."""
         players = self.players
-        return [t for t in group if not isinstance(players, Mapping) or not t.counts or players[t.seat].trainable]
+        return not isinstance(players, Mapping) or not trajectory.counts or players[trajectory.seat].trainable
 
     def _observe(self, tasks: Sequence[Task], first: int, groups: Mapping[int, Sequence[Trajectory]]) -> None:
         """Tell the sampler what became of all tasks of a round, whoever played them."""
@@ -261,14 +275,18 @@ class Rollouts:
 
     def state_dict(self) -> dict[str, Any]:
         """See `parts.Part`."""
-        return {"tasks": self.tasks.state_dict()} | (
-            {"replay": self.replay.state_dict()} if self.replay is not None else {}
+        return (
+            {"tasks": self.tasks.state_dict()}
+            | ({"replay": self.replay.state_dict()} if self.replay is not None else {})
+            | ({"pool": self.pool.state_dict()} if self.pool is not None else {})
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See `parts.Part`."""
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
+        if self.pool is not None:
+            self.pool.load_state_dict(state["pool"])
         self.tasks.load_state_dict(state["tasks"])
 
 

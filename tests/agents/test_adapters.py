@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM as AutoModel
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from agentgym.agents.adapters import adapter_merged, without_adapter
+from agentgym.agents.adapters import acting_with, adapter_merged, without_adapter
 from agentgym.agents.models import LoadedModel, ModelError, add_lora, load_model
 
 IDS = torch.tensor([[2, 51, 66, 202, 66, 1, 3, 80]])
@@ -83,6 +84,33 @@ def test_a_second_run_on_tied_weights_begins_as_the_first_ended(
         torch.testing.assert_close(logits(second), expected, rtol=0, atol=1e-4)
     second.save_pretrained(tmp_path / "second", save_embedding_layers=False)
     assert torch.equal(logits(load_model(tmp_path / "second").model), logits(second))
+
+
+# A partner on the same weights -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("targets", ["all-linear", *TIED])
+def test_a_partner_never_sees_the_adapter_in_training(small_dir: Path, targets: str | list[str]) -> None:
+    """Merged or not, with an adapter of its own or none; and the learner is bit by bit what it was."""
+    start = logits(load_model(small_dir, dtype="float32").model)
+    past = with_adapter(small_dir, -0.2, target_modules=targets).model
+    model = with_adapter(small_dir, 0.3, target_modules=targets).model
+    model.add_adapter("past", model.peft_config["default"])
+    set_peft_model_state_dict(model, get_peft_model_state_dict(past, save_embedding_layers=False), adapter_name="past")
+    model.set_adapter("default")
+    expected, trained = logits(model), [name for name, p in model.named_parameters() if p.requires_grad]
+    with adapter_merged(model):
+        merged = logits(model)
+        for _ in range(2):
+            with acting_with(model, None):
+                assert torch.equal(logits(model), start)
+            with acting_with(model, "past"):
+                assert torch.equal(logits(model), logits(past))
+            assert torch.equal(logits(model), merged)
+    with acting_with(model, None):
+        assert torch.equal(logits(model), start)
+    assert torch.equal(logits(model), expected) and not torch.equal(expected, start)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == trained
 
 
 # An adapter that does not fit -----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def told_of(trainer):
 
 def forced_in(trainer, trajectories):
     return [
-        forced_answers(agent_of(trainer), each, told_of(trainer).instructions, told_of(trainer).answer_form)
+        forced_answers(agent_of(trainer), each, told_of(trainer).rules(""), told_of(trainer).answer_form)
         for each in trajectories
     ]
 
@@ -70,7 +70,7 @@ def slowly(trainer, trajectory, t: int) -> float:
     if t < len(trajectory.turns):
         prompt = trajectory.prompts()[t]
     else:
-        prompt = agent.prompts(trajectory, told_of(trainer).instructions)[-1]
+        prompt = agent.prompts(trajectory, told_of(trainer).rules(""))[-1]
     response = agent.format.write(f"<answer> {trajectory.answers[0]} </answer>")
     ids = [*prompt, *tokenizer.encode(response, add_special_tokens=False)]
     logps = []

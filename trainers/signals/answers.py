@@ -36,7 +36,7 @@ class AnswerProbability(Signal):
     def compute(self, experience: Experience) -> Mapping[str, FloatArray]:
         """Shapes (T,) and (N,)."""
         agent, told = self.resources.agent, self.resources.told
-        forced = [forced_answers(agent, t, told.instructions, told.answer_form) for t in experience.trajectories]
+        forced = [forced_answers(agent, t, told.rules(t.seat), told.answer_form) for t in experience.trajectories]
         flat = [each for trajectory in forced for each in trajectory]
         layout = share_sequences([TokenSequence(each.ids, each.answer) for each in flat])
         logprob_K = self.resources.policy.read(layout, {"logprob": logprob})["logprob"]

@@ -163,9 +163,10 @@ class Critic(Signal):
 
         It is that of the column which is there for every turn's prompt, or for every token.
         """
-        agent, rules = self.resources.agent, self.resources.told.instructions
+        agent, told = self.resources.agent, self.resources.told
         cut = [(i, t) for i, t in enumerate(experience.trajectories) if t.truncated]
-        prompts = [agent.prompts(trajectory, rules)[-1][-agent.context_length + 1 :] for _, trajectory in cut]
+        whole = [agent.prompts(trajectory, told.rules(trajectory.seat))[-1] for _, trajectory in cut]
+        prompts = [prompt[-agent.context_length + 1 :] for prompt in whole]
         # A value is read before a token: here before one that nobody has sampled.
         layout = share_sequences([TokenSequence((*prompt, 0), (len(prompt),)) for prompt in prompts])
         value_KO = self.model.read(layout, {"value": self._values}, with_logits=False)["value"]

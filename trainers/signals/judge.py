@@ -219,7 +219,7 @@ class Judge(Signal):
             for number, turn in enumerate(trajectory.turns, 1)
         ]
         told = {
-            "rules": self.resources.told.instructions,
+            "rules": self.resources.told.rules(trajectory.seat),
             "task": trajectory.task,
             "seat": trajectory.seat,
             "reference_answers": trajectory.answers,

@@ -189,7 +189,7 @@ def _share(resources: Resources, source: str) -> list[Trajectory]:
         raise ValueError("fit_on: files do not tell admissible actions; set show_admissible_actions false")
     own = list(enumerate(_explored(source, told.env_id)))[processes.index :: processes.count]
     written = [
-        (trajectory, replace(rewritten(trajectory, agent, told.instructions), group=f"{number}"))
+        (trajectory, replace(rewritten(trajectory, agent, told.rules(trajectory.seat)), group=f"{number}"))
         for number, trajectory in own
     ]
     whole = [new for old, new in written if len(new.turns) == len(old.turns)]

@@ -149,7 +149,7 @@ class TwinCritic(Signal):
         if agent.context.show_admissible_actions:
             raise ValueError(f"{WARM_START}: files do not tell admissible actions; set show_admissible_actions false")
         played = read_demonstrations(source, told.env_id, successes=False, key=WARM_START)
-        return [rewritten(trajectory, agent, told.instructions) for trajectory in played]
+        return [rewritten(trajectory, agent, told.rules(trajectory.seat)) for trajectory in played]
 
     # What it says -----------------------------------------------------------------------------------------
 
