@@ -27,8 +27,8 @@ from agentgym.config import RunConfig
 from agentgym.envs import TextAECEnv, TextEnv, make, make_game, registered, registered_games
 from agentgym.envs.told import Told, look_at
 from agentgym.envs.worker import WorkerEnv
-from agentgym.partners import PartnersOfARun, company
-from agentgym.seating import POOL, evaluated_seatings, seating_of
+from agentgym.partners import PartnersOfARun
+from agentgym.seating import POOL, company, evaluated_seatings, seating_of
 from agentgym.trainers.checkpoint import Checkpoints
 from agentgym.trainers.credit import get_scheme
 from agentgym.trainers.demonstration_files import EXPERT, read_demonstrations

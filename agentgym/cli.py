@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +22,8 @@ from rich.table import Column, Table
 from agentgym.terminal import plain_console, say_error
 
 if TYPE_CHECKING:
-    from agentgym.agents.agent import Decision, InstantAgent, View
-    from agentgym.agents.trajectory import Trajectory
+    from agentgym.agents.agent import InstantAgent
+    from agentgym.agents.evaluation import Evaluation
     from agentgym.envs import TextEnv
 
 app = typer.Typer(
@@ -83,7 +82,20 @@ def train(context: typer.Context) -> None:
 @app.command(name="eval")
 def evaluate(
     env: Annotated[list[str], typer.Option(help="Environment id; give it several times for several.")],
-    agent: Annotated[str, typer.Option(help="random, expert, or a directory of a run, a model or an adapter.")],
+    agent: Annotated[
+        list[str],
+        typer.Option(help="random, expert, or a directory of a run, a model or an adapter; several times for several."),
+    ],
+    partner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="In a game of several seats, who holds the other ones: a partner's name, mixture, or whatever --agent "
+            "takes; or '{NAME: WEIGHT, …}'. Several times for several."
+        ),
+    ] = None,
+    seat: Annotated[
+        list[str] | None, typer.Option(help="With --partner: the agent's seat; by default each in turn.")
+    ] = None,
     episodes: Annotated[int, typer.Option(min=1, max=10**7, help="Tasks: those of the seeds from --seed on.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The first task's seed.")] = 0,
     split: Annotated[str, typer.Option(help="Which tasks.")] = "valid",
@@ -94,27 +106,33 @@ def evaluate(
         typer.Option(min=1e-3, help="Seconds for a reset or a step, of environments in processes of their own."),
     ] = None,
 ) -> None:
-    """Success rates with 95 % intervals, per environment and per task type."""
-    from agentgym.evaluate import evaluate_agent, load_agent
+    """Success rates with 95 % intervals, per environment and per task type.
+
+    In a game of several seats with --partner: per seat too, and what several agents earn of several partners as a
+    matrix.
+    """
+    from agentgym.evaluate import Agents, Panel, evaluate_agent, evaluate_in_game
     from agentgym.tables import evaluation_tables
 
     with _clear_errors():
         if json_file is not None and not json_file.parent.is_dir():
             raise ValueError(f"--json {json_file}: the directory {json_file.parent} does not exist")
-        chosen = load_agent(agent)
-        results = [
-            evaluate_agent(
-                chosen,
-                env_id,
-                _mapping(env_kwargs),
-                episodes=episodes,
-                seed=seed,
-                split=split,
-                env_timeout=env_timeout,
-                console=_messages,
-            ).to_dict()
-            for env_id in env
-        ]
+        if seat and not partner:
+            raise ValueError("--seat is given, but no --partner to hold the others")
+        if partner and env_timeout is not None:
+            raise ValueError("--env-timeout is for worlds of which one seat is played, and a --partner is given")
+        agents, panel, kwargs = Agents(), Panel(episodes, seed, split, _messages), _mapping(env_kwargs)
+        found: list[Evaluation] = []
+        for env_id in env:
+            for name in agent:
+                if not partner:
+                    found.append(evaluate_agent(agents[name], env_id, kwargs, panel, env_timeout=env_timeout))
+                for each in partner or ():
+                    spec = _mapping(each, "--partner") if each.startswith("{") else each
+                    found += evaluate_in_game(
+                        agents[name], spec, env_id, kwargs, panel, seats=seat or (), agents=agents
+                    )
+        results = [evaluation.to_dict() for evaluation in found]
     if json_file is not None:
         from agentgym.run_directory import write_evaluations  # which needs torch
 
@@ -122,12 +140,12 @@ def evaluate(
     plain_console().print(*evaluation_tables(results, label="agent"))
 
 
-def _mapping(text: str) -> dict[str, Any]:
+def _mapping(text: str, option: str = "--env-kwargs") -> dict[str, Any]:
     from agentgym.overrides import parse_yaml
 
     values = parse_yaml(text)
     if not isinstance(values, dict):
-        raise ValueError(f"--env-kwargs {text!r} is not a mapping such as '{{size: 7}}'")
+        raise ValueError(f"{option} {text!r} is not a mapping such as '{{size: 7}}'")
     return values
 
 
@@ -138,56 +156,36 @@ def play(
     seed: Annotated[int, typer.Option(min=0, help="The task.")] = 0,
     split: str = "train",
     env_kwargs: Annotated[str, typer.Option(help="The environment's constructor arguments, as YAML.")] = "{}",
+    seat: Annotated[
+        str | None, typer.Option(help="In a game of several seats, where --agent sits; by default in the first.")
+    ] = None,
+    partner: Annotated[
+        str | None,
+        typer.Option(
+            help="Who holds the other seats, as in `agentgym eval`; human: people, in turn, at this terminal."
+        ),
+    ] = None,
 ) -> None:
     """Play an episode in the terminal."""
     from agentgym.agents.agent import ExpertAgent, HumanAgent, RandomAgent
-    from agentgym.envs import make
 
     players: dict[Player, Callable[[], InstantAgent]] = {
         Player.human: HumanAgent,
         Player.random: RandomAgent,
         Player.expert: ExpertAgent,
     }
+    from agentgym.play import Table, play_episode
+
     with _clear_errors():
-        make_env = partial(make, env, split=split, **_mapping(env_kwargs))
-        make_env().close()
+        table = Table.of(env, players[agent](), split, _mapping(env_kwargs), seat, partner)
     try:
-        trajectory = _play_episode(make_env, env, seed, players[agent]())
+        trajectory = play_episode(table, seed, plain_console())
     except (EOFError, KeyboardInterrupt):
         _messages.print("\nstopped")
         raise typer.Exit(130) from None
     if not trajectory.counts:  # a search server that is down, say
         say_error(_messages, f"the environment failed: {trajectory.error}")
         raise typer.Exit(1)
-
-
-def _play_episode(make_env: Callable[[], TextEnv], env_id: str, seed: int, player: InstantAgent) -> Trajectory:
-    from agentgym.agents.agent import InstantAgent
-    from agentgym.agents.episode import EpisodeSpec
-    from agentgym.agents.rollout import play as play_episodes
-
-    console = plain_console()
-
-    class Shown(InstantAgent):
-        """The player, whose view is printed."""
-
-        def decide(self, view: View) -> Decision:
-            if view.turn == 0:
-                console.print(f"{view.rules}\n", style="dim")
-            console.print(f"{view.observation}\n")
-            return player.decide(view)
-
-    def show_turn(trajectory: Trajectory) -> None:
-        turn = trajectory.turns[-1]
-        console.print(f"turn {len(trajectory.turns)}: {turn.action}   reward {turn.reward:g}", style="bold")
-
-    spec = EpisodeSpec(env_id, seed, group="", sampling_seed=seed)
-    (trajectory,) = play_episodes(Shown(), make_env, [spec], on_turn=show_turn)
-    if trajectory.counts:
-        turns, total = len(trajectory.turns), trajectory.total_reward
-        console.print(f"{trajectory.final_observation}\n")
-        console.print(f"{trajectory.stop_reason} after {turns} turns, return {total:.2f}")
-    return trajectory
 
 
 @app.command()
@@ -203,6 +201,8 @@ def envs(json_output: Json = False) -> None:
     for row in rows:
         facts = [row["id"], row["data"]]
         facts += [", ".join(row["splits"]), f"{row['max_turns']} turns"] if row["splits"] else []
+        facts += [f"seats: {', '.join(row['seats'])}"] if "seats" in row else []
+        facts += [f"partners: {', '.join(row['partners'])}"] if row.get("partners") else []
         table.add_row("\n".join(facts), ", ".join(row["task_types"]))
     plain_console().print(table)
 
@@ -224,9 +224,19 @@ def _describe_env(env_id: str) -> dict[str, Any]:
             "splits": list(world.splits),
             "max_turns": world.max_turns,
             "data": world.data_source,
+            **_describe_seats(world),
         }
     finally:
         world.close()
+
+
+def _describe_seats(world: TextEnv) -> dict[str, list[str]]:
+    """The seats of a game of several, and the partners that know it."""
+    from agentgym.envs import OneSeat
+
+    if not isinstance(world, OneSeat):
+        return {}
+    return {"seats": list(world.game.possible_agents), "partners": list(world.game.partners)}
 
 
 @app.command()

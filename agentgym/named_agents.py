@@ -19,13 +19,14 @@ class NamedAgent:
     def __init__(
         self,
         name: str,
-        agent: Agent,
+        make: Callable[[], Agent],
         config: RunConfig | None = None,
         serving: Callable[[], AbstractContextManager[None]] = nullcontext,
     ):
-        """`serving`: within, the agent's engine has its model."""
+        """`make`: gives the agent, and further ones on the same model. `serving`: within, they all may play."""
         self.name = name
-        self.agent = agent
+        self.make = make
+        self.agent = make()
         self.config = config
         self.serving = serving
 
@@ -37,12 +38,13 @@ def load_agent(name: str) -> NamedAgent:
     Raises `ModelError` for a directory without a model.
     """
     if name == "random":
-        return NamedAgent(name, RandomAgent())
+        return NamedAgent(name, RandomAgent)
     if name == "expert":
-        return NamedAgent(name, ExpertAgent())
+        return NamedAgent(name, ExpertAgent)
     check_model_name(name, "random", "expert")
     import torch
 
+    from agentgym.agents.adapters import adapter_merged
     from agentgym.agents.models import load_model
     from agentgym.build import eval_temperature, make_agent
     from agentgym.train import quieten_libraries
@@ -51,8 +53,12 @@ def load_agent(name: str) -> NamedAgent:
     of_run = run_config(Path(name))
     loaded = load_model(name, device="cuda" if torch.cuda.is_available() else "cpu")
     config = of_run or RunConfig(env_id="")
-    agent = make_agent(config, loaded, eval_temperature(config))
-    return NamedAgent(name, agent, of_run, partial(agent.engine.serving, loaded.model, 0))
+    return NamedAgent(
+        name,
+        partial(make_agent, config, loaded, eval_temperature(config)),
+        of_run,
+        partial(adapter_merged, loaded.model),
+    )
 
 
 def run_config(path: Path) -> RunConfig | None:

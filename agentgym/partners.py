@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
 from agentgym.agents.adapters import without_adapter
-from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
+from agentgym.agents.agent import Agent
 from agentgym.agents.engines.frozen import FrozenEngine
 from agentgym.agents.engines.transformers import TransformersEngine
 from agentgym.agents.llm_agent import LLMAgent
 from agentgym.agents.models import LoadedModel, adapter_base, load_model, pinned_model
-from agentgym.agents.partners import Always, Company, Partners, ScriptedAgent, Source
+from agentgym.agents.partners import Always, Source
 from agentgym.config import RunConfig
 from agentgym.envs.multi_agent import TextAECEnv
-from agentgym.envs.names import named
 from agentgym.named_agents import run_config
-from agentgym.seating import START, Seating
+from agentgym.seating import START, without_model
 from agentgym.trainers.policy import Policy
 from agentgym.trainers.pool import Pool
-
-
-def without_model(name: str, game: TextAECEnv) -> Agent | None:
-    """The partner of this name that needs no model: the game's, the environment's, or one's own; else None."""
-    if name in game.partners:
-        return ScriptedAgent(game.partners[name])
-    if name == "random":
-        return RandomAgent()
-    if name == "expert":
-        return ExpertAgent()
-    if ":" in name and not Path(name).is_dir():
-        return ScriptedAgent(named("partner", name))
-    return None
-
-
-def company(seating: Seating, learner: Agent, source: Callable[[str], Source]) -> Company:
-    """Who plays. `source`: who is meant by a partner's name."""
-    sources = {name: source(name) for name in seating.names}
-    by_seat = {
-        seat: {name: (sources[name], weight) for name, weight in weights.items()}
-        for seat, weights in seating.partners.items()
-    }
-    return Company(learner, seating.learners, Partners(by_seat))
 
 
 @dataclass(frozen=True)

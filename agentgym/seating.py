@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
 from agentgym.agents.model_names import BUILTIN
-from agentgym.agents.partners import LEARNER
+from agentgym.agents.partners import LEARNER, Company, Partners, ScriptedAgent, Source
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
 from agentgym.config import RunConfig
 from agentgym.envs import TextAECEnv, TextEnv
@@ -172,7 +173,31 @@ def _check_name(name: str, game: TextAECEnv, where: str, run_dir: str | None) ->
     if ":" in name:
         named("partner", name)
         return
+    known = [*game.partners, *OF_ANY_GAME, MIXTURE, *([] if run_dir is None else [START, POOL])]
     raise ValueError(
-        f"{where}: {unknown('unknown partner', name, [*game.partners, *OF_ANY_GAME, START, POOL, MIXTURE])}; or a "
+        f"{where}: {unknown('unknown partner', name, known)}; or a "
         f'directory of a model or a run, {SERVER}URL#MODEL, or one of yours as "module:name"'
     )
+
+
+def without_model(name: str, game: TextAECEnv) -> Agent | None:
+    """The partner of this name that needs no model: the game's, the environment's, or one's own; else None."""
+    if name in game.partners:
+        return ScriptedAgent(game.partners[name])
+    if name == "random":
+        return RandomAgent()
+    if name == "expert":
+        return ExpertAgent()
+    if ":" in name and not Path(name).is_dir():
+        return ScriptedAgent(named("partner", name))
+    return None
+
+
+def company(seating: Seating, learner: Agent, source: Callable[[str], Source]) -> Company:
+    """Who plays. `source`: who is meant by a partner's name."""
+    sources = {name: source(name) for name in seating.names}
+    by_seat = {
+        seat: {name: (sources[name], weight) for name, weight in weights.items()}
+        for seat, weights in seating.partners.items()
+    }
+    return Company(learner, seating.learners, Partners(by_seat))

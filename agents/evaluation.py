@@ -70,6 +70,8 @@ class Evaluation:
     """By whom was met in the episode, where partners were drawn."""
     outcome: dict[str, float] = field(default_factory=dict)
     """Means of what games tell of their end (`Trajectory.outcome`)."""
+    rewards: list[float | None] = field(default_factory=list)
+    """The return of every episode, in the order of the panel; None where the environment failed it."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -162,6 +164,7 @@ def summarise(
         seat=", ".join(sorted({trajectory.seat for trajectory in played})),
         partner=", ".join(partners),
         by_partner={name: success_rate(by_partner[name]) for name in partners},
+        rewards=[trajectory.total_reward if trajectory.counts else None for trajectory in trajectories],
         outcome={n: fmean(t.outcome[n] for t in played if n in t.outcome) for n in outcomes},
     )
 

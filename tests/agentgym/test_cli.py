@@ -10,11 +10,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from agentgym.agents.evaluation import mean_interval
 from agentgym.agents.trajectory import read_trajectories
 from agentgym.build import told_by
 from agentgym.cli import app
 from agentgym.config import load_config
 from agentgym.resolved import resolved
+from tests.seated_games import TUG
 from tests.small_model import LAKE, SETTINGS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gigpo" / "case_01.json"
@@ -68,6 +70,42 @@ def test_eval_of_random_and_expert(tmp_path):
     assert results["random"]["success_rate"] < 0.5
     assert results["random"]["panel"] == results["expert"]["panel"]
     assert results["random"]["panel_hash"] == results["expert"]["panel_hash"]
+
+
+def test_eval_in_a_game_names_seats_and_partners(tmp_path):
+    file = tmp_path / "eval.json"
+    words = ["eval", "--env", TUG, "--agent", "expert", "--agent", "random", "--episodes", 8, "--json", file]
+    shown = run(*words, "--partner", "strong", "--partner", "{moody: 1, expert: 1}").stdout
+    results = json.loads(file.read_text())["results"]
+    cells = [(r["agent"], r["seat"], r["partner"]) for r in results]
+    met = ("strong", "expert, moody")
+    assert cells == [(agent, s, p) for agent in ("expert", "random") for p in met for s in ("west", "east")]
+    assert len({r["panel_hash"] for r in results}) == 1
+    drawn = [r["by_partner"]["moody"]["episodes"] for r in results if r["partner"] == met[1]]
+    assert len(set(drawn[::2])) == len(set(drawn[1::2])) == 1, "every agent meets the same partner in a task"
+    assert results[0]["mean_reward"] == 0 and results[0]["outcome"]["agreement"] == 1, "two that always pull"
+    assert "reward per episode, all seats alike" in shown and "0.00 (0.00 to 0.00)" in shown
+    low, high = mean_interval(results[2]["rewards"])
+    assert results[2]["reward_ci95"] == [low, high] and low < results[2]["mean_reward"] < high
+    own = json.loads(run("envs", "--json").stdout)
+    assert next(r for r in own if r["id"] == "tests/Tug-v0")["seats"] == ["west", "east"]
+
+
+def test_play_in_a_game():
+    by_hand = run("play", TUG, "--seat", "east", "--partner", "strong", stdin="right\nup\n").stdout
+    assert "turn 1: right   reward -1\nturn 2: up   reward 0\n" in by_hand
+    assert "terminated after 2 turns, return -1.00, against strong" in by_hand
+    two = run("play", TUG, "--partner", "human", stdin="left\nup\nleft\nright\n").stdout
+    assert "west: success after 2 turns, return 1.00" in two and "east: terminated after 2 turns, return -1.00" in two
+    for words, fault in (
+        (["play", TUG, "--seat", "north"], "--seat: the game has no seat 'north'"),
+        (["play", TUG, "--partner", "strog"], "--partner: unknown partner 'strog': did you mean 'strong'?"),
+        (["play", LAKE, "--partner", "strong"], "no game of several seats"),
+        (["eval", "--env", TUG, "--agent", "random", "--seat", "west"], "--seat is given, but no --partner"),
+        (["eval", "--env", TUG, "--agent", "random", "--partner", "pool"], "pool is a partner of a run in training"),
+    ):
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 2 and fault in refused.stderr, refused.output
 
 
 def test_play():

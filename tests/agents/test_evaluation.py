@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym.agents.evaluation import Evaluation, panel_specs, success_rate, summarise, wilson_interval
+from agentgym.agents.evaluation import Evaluation, mean_interval, panel_specs, success_rate, summarise, wilson_interval
 from agentgym.agents.trajectory import StopReason, Trajectory, Turn
 
 
@@ -40,6 +40,16 @@ def test_an_interval_holds_its_rate(successes_of_n: tuple[int, int]) -> None:
     assert (1 - high, 1 - low) == pytest.approx(mirrored, abs=1e-12)
     wider = wilson_interval(successes, n, confidence=0.99)
     assert wider[0] <= low and high <= wider[1]
+
+
+@pytest.mark.parametrize(("n", "t"), [(2, 12.706), (3, 4.3027), (4, 3.1824), (6, 2.5706), (11, 2.2281), (31, 2.0423)])
+def test_intervals_of_means_are_students(n: int, t: float) -> None:
+    """The table of t at 97.5 %, for n - 1 degrees of freedom."""
+    values = [0.0] * (n - 1) + [1.0]
+    low, high = mean_interval(values) or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(1 / n)
+    assert (high - low) / 2 == pytest.approx(t * (1 / n) ** 0.5 * (1 / n) ** 0.5, rel=2e-3)
+    assert mean_interval([1.0]) is None
 
 
 def played(task: str, *, success: bool = False, kind: str = "easy", score: float | None = None) -> Trajectory:
