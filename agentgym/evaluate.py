@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,7 +109,7 @@ def evaluate_in_game(
     return results
 
 
-def _settings(agent: NamedAgent, env_id: str) -> Mapping[str, Any]:
+def _settings(agent: NamedAgent, env_id: str) -> dict[str, Any]:
     """The environment's arguments in the run that the agent comes from, if it is that run's environment."""
     if agent.config is None or agent.config.env_id != env_id:
         return {}
