@@ -33,18 +33,19 @@ def evaluation_tables(results: Sequence[dict[str, Any]], *, label: str) -> Itera
 
 def _table(env: str, results: list[dict[str, Any]], label: str) -> Table:
     panels = sorted({f"{r['split']} from seed {r['seed']}, panel {r['panel_hash']}" for r in results})
-    table = Table(title=env, caption="; ".join(panels), box=SIMPLE_HEAD)
     names = _named(results, label)
+    table = Table(title=env, caption="; ".join(panels), box=SIMPLE_HEAD)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", min_width=min(11, max(len(str(r.get(name, ""))) for r in results)))
     if len(names) == 1:
         means = _means
     else:  # in 80 columns there is no room for all
         means = _reward_and_score if any(result["mean_score"] is not None for result in results) else _reward
-    for name in ("episodes", "success", "95 % interval", *means(results[0])):
+    rate = _rate if len(names) == 1 else _short_rate
+    for name in (*rate(results[0]), *means(results[0])):
         table.add_column(name, justify="right", no_wrap=True)
     for result in results:
-        table.add_row(*_names(result, names), *_rate(result), *means(result).values())
+        table.add_row(*_names(result, names), *rate(result).values(), *means(result).values())
     return table
 
 
@@ -56,7 +57,7 @@ def _table_by(results: list[dict[str, Any]], label: str, key: str, head: str) ->
     for kind in dict.fromkeys(kind for result in results for kind in result.get(key, ())):
         for result in results:
             if kind in result.get(key, ()):
-                table.add_row(kind, *_names(result, names), *_rate(result[key][kind]))
+                table.add_row(kind, *_names(result, names), *_rate(result[key][kind]).values())
     return table
 
 
@@ -70,7 +71,7 @@ def cross_play_table(results: Sequence[dict[str, Any]]) -> Table:
     table = Table(
         Column("agent \\ partner", overflow="fold"),
         *(Column(partner, overflow="fold", justify="right") for partner in partners),
-        title="reward per episode, all seats alike, and its 95 % interval",
+        title="reward per episode ± 95 %",
         box=SIMPLE_HEAD,
     )
     for agent in dict.fromkeys(result["agent"] for result in results):
@@ -79,7 +80,7 @@ def cross_play_table(results: Sequence[dict[str, Any]]) -> Table:
             of_seats = [r["rewards"] for r in results if (r["agent"], r["partner"]) == (agent, partner)]
             tasks = [fmean(task) for task in zip(*of_seats, strict=True) if None not in task]
             low, high = mean_interval(tasks) or (float("nan"), float("nan"))
-            cells.append(f"{fmean(tasks):.2f} ({low:.2f} to {high:.2f})" if tasks else "–")
+            cells.append(f"{fmean(tasks):.2f} ± {(high - low) / 2:.2f}" if tasks else "–")
         table.add_row(agent, *cells)
     return table
 
@@ -93,9 +94,21 @@ def _names(result: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [str(result.get(name, "")) for name in names]
 
 
-def _rate(rate: dict[str, Any]) -> tuple[str, str, str]:
+def _rate(rate: dict[str, Any]) -> dict[str, str]:
     low, high = rate["ci95"]
-    return str(rate["episodes"]), f"{rate['success_rate']:.1%}", f"{low:.1%} to {high:.1%}"
+    return {
+        "episodes": str(rate["episodes"]),
+        "success": f"{rate['success_rate']:.1%}",
+        "95 % interval": f"{low:.1%} to {high:.1%}",
+    }
+
+
+def _short_rate(rate: dict[str, Any]) -> dict[str, str]:
+    low, high = rate["ci95"]
+    return {
+        "tasks": str(rate["episodes"]),
+        "success (95 %)": f"{rate['success_rate']:.1%} ({100 * low:.1f}–{100 * high:.1f})",
+    }
 
 
 def _means(result: dict[str, Any]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_eval_in_a_game_names_seats_and_partners(tmp_path):
     drawn = [r["by_partner"]["moody"]["episodes"] for r in results if r["partner"] == met[1]]
     assert len(set(drawn[::2])) == len(set(drawn[1::2])) == 1, "every agent meets the same partner in a task"
     assert results[0]["mean_reward"] == 0 and results[0]["outcome"]["agreement"] == 1, "two that always pull"
-    assert "reward per episode, all seats alike" in shown and "0.00 (0.00 to 0.00)" in shown
+    assert "reward per episode ± 95 %" in shown and "0.00 ± 0.00" in shown
     low, high = mean_interval(results[2]["rewards"])
     assert results[2]["reward_ci95"] == [low, high] and low < results[2]["mean_reward"] < high
     own = json.loads(run("envs", "--json").stdout)

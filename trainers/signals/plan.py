@@ -45,6 +45,10 @@ CONFIGURED = {
     "process_reward_model": "agentgym.trainers.signals.process_reward_model:ProcessRewardModel",
 }
 """Our signals that work where they are configured alone: they need a server or a directory."""
+MEASURES = {
+    "exploitability": "agentgym.trainers.signals.exploitability:Exploitability",
+}
+"""Ours that give nothing but metrics, where they are configured."""
 
 
 @dataclass
@@ -125,7 +129,8 @@ def provision(need: str) -> str:
 
 def signal_kind(name: str) -> type[Any]:
     """The signal of this name, one of ours or "module:Class". Raises `ValueError` with the nearest names."""
-    kind: type[Any] = named("signal", (GIVERS | CONFIGURED).get(name, name), GIVERS | CONFIGURED)
+    ours = GIVERS | CONFIGURED | MEASURES
+    kind: type[Any] = named("signal", ours.get(name, name), ours)
     return kind
 
 
