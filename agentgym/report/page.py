@@ -35,10 +35,14 @@ _MULTIPLES: tuple[tuple[str, str, dict[str, bool]], ...] = (
     ("frac_reward_zero_std", "groups without spread", {"as_percent": True, "from_zero": True}),
     ("invalid_action_rate", "invalid actions", {"as_percent": True, "from_zero": True}),
     ("kl", "KL to the reference", {"from_zero": True}),
+    ("exploitability", "exploitability, policy of the step", {"from_zero": True}),
+    ("exploitability/average", "exploitability, average policy so far", {"from_zero": True}),
 )
 
 _LEARNED = ("/loss", "/explained_variance", "/accuracy")
 """How the metrics end that tell how a signal learns: `critic/value_T/loss`."""
+_OF_GAMES = ("reward/seat=", "success_rate/seat=", "outcome/")
+"""How the metrics begin that games have besides."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,16 @@ def _multiples(metrics: Metrics) -> list[Multiple]:
     of_signals: list[tuple[str, str, dict[str, bool]]] = [
         (name, name.replace("/", ", ").replace("_", " "), {}) for name in metrics.names("") if name.endswith(_LEARNED)
     ]
-    for name, title, options in (*_MULTIPLES, *of_signals):
+    of_games = [
+        (name, name.replace("/", ", ").replace("_", " ").replace("seat=", "as "), {"as_percent": "success" in name})
+        for prefix in _OF_GAMES
+        for name in metrics.names(prefix)
+    ]
+    for name, title, options in (*_MULTIPLES, *of_games, *of_signals):
         if name in metrics:
-            curve = curves.metric_curve(metrics, name)
-            form = partial(formatting.percent, digits=0) if "as_percent" in options else formatting.number
+            measured = Metrics([row for row in metrics.rows if name in row])  # some metrics are of every n-th step
+            curve = curves.metric_curve(measured, name)
+            form = partial(formatting.percent, digits=0) if options.get("as_percent") else formatting.number
             svg = None if curve.is_empty else charts.small_multiple(name, curve, **options)
             found.append(Multiple(title, " → ".join(form(value) for value in curve.ends), svg))
     return found + _seconds(metrics)
