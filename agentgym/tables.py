@@ -52,12 +52,13 @@ def _table(env: str, results: list[dict[str, Any]], label: str) -> Table:
 def _table_by(results: list[dict[str, Any]], label: str, key: str, head: str) -> Table:
     names = [name for name in _named(results, label) if key != "by_partner" or name != "partner"]
     table = Table(Column(head, overflow="fold"), *(Column(name, overflow="fold") for name in names), box=SIMPLE_HEAD)
-    for name in ("episodes", "success", "95 % interval"):
+    rate = _rate if len(names) == 1 else _short_rate
+    for name in rate(results[0]):
         table.add_column(name, justify="right", no_wrap=True)
     for kind in dict.fromkeys(kind for result in results for kind in result.get(key, ())):
         for result in results:
             if kind in result.get(key, ()):
-                table.add_row(kind, *_names(result, names), *_rate(result[key][kind]).values())
+                table.add_row(kind, *_names(result, names), *rate(result[key][kind]).values())
     return table
 
 

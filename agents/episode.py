@@ -222,6 +222,7 @@ class SeatedEpisode:
         completed = [seat] if self._complete(seat) else []
         if not completed:
             turn.reward = finite(self.env.cumulative_rewards[seat], "the reward")
+        turn.order = sum(self.env.turns.values())
         self.env.step(decision.action)
         self._shown.discard(seat)
         self._open[seat] = turn

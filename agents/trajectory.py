@@ -73,6 +73,8 @@ class Turn:
     """What is wrong with the response's form, in words (`Parsed.fault`)."""
     policy_step: int = 0
     """Finished training steps of the policy that answered."""
+    order: int = 0
+    """In games of several seats: how many turns of all seats came before it in the episode."""
 
 
 @dataclass(slots=True)

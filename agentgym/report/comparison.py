@@ -48,11 +48,19 @@ class TaskRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One environment's evaluations."""
+    """One environment's evaluations, in games those of one seat."""
 
     env: str
+    seat: str
+    """"" in worlds of which one is played."""
     before: StageEvaluation | None
     after: StageEvaluation | None
+
+    @property
+    def name(self) -> str:
+        """The environment; in games the seat, and who was met."""
+        partners = " or ".join(dict.fromkeys(e.partner for e in self.stages if e.partner))
+        return self.env + (f" as {self.seat}" if self.seat else "") + (f" against {partners}" if partners else "")
 
     @property
     def stages(self) -> list[StageEvaluation]:
@@ -92,6 +100,10 @@ class Comparison:
             ("invalid actions", [percent(e.invalid_action_rate) for e in self.stages]),
             *((f"ended by {r}", [number(e.stop_reasons.get(r, 0)) for e in self.stages]) for r in reasons),
         ]
+        names = dict.fromkeys(name for e in self.stages for name in e.outcome)
+        for name in names:
+            values = [number(e.outcome[name]) if name in e.outcome else "–" for e in self.stages]
+            rows.append((f"{name.replace('_', ' ')} per episode", values))
         if any(e.mean_score is not None for e in self.stages):
             scores = ["–" if e.mean_score is None else number(e.mean_score) for e in self.stages]
             rows.insert(3, ("score per episode", scores))
@@ -119,9 +131,9 @@ def newcombe(before: SuccessRate, after: SuccessRate) -> Difference:
 
 
 def comparisons(evaluations: Sequence[StageEvaluation]) -> list[Comparison]:
-    """One for each environment, in order of appearance; of several evaluations of a stage, the latest."""
-    latest: dict[str, dict[str, StageEvaluation]] = {}
+    """One for each environment and seat, in order of appearance; of several evaluations of a stage, the latest."""
+    latest: dict[tuple[str, str], dict[str, StageEvaluation]] = {}
     for evaluation in sorted(evaluations, key=lambda e: e.step):
-        latest.setdefault(evaluation.env, {})[evaluation.stage] = evaluation
-    order = dict.fromkeys(evaluation.env for evaluation in evaluations)
-    return [Comparison(env, latest[env].get("before"), latest[env].get("after")) for env in order]
+        latest.setdefault((evaluation.env, evaluation.seat), {})[evaluation.stage] = evaluation
+    order = dict.fromkeys((evaluation.env, evaluation.seat) for evaluation in evaluations)
+    return [Comparison(*of, latest[of].get("before"), latest[of].get("after")) for of in order]

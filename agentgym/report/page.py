@@ -123,7 +123,8 @@ def _common(run: RunData, steps: list[CreditedStep]) -> dict[str, Any]:
 
 def _viewer(steps: list[CreditedStep], limits: viewer.Limits) -> dict[str, Any]:
     panels = [viewer.step_panels(step, limits) for step in steps]
-    return {"steps": panels, "scale": viewer.advantage_scale(panels), "limits": limits}
+    of_game = any(panel.dialogues for step in panels for panel in step.panels)
+    return {"steps": panels, "scale": viewer.advantage_scale(panels), "limits": limits, "of_game": of_game}
 
 
 def _facts(run: RunData) -> list[tuple[str, str]]:
@@ -148,6 +149,8 @@ def _learning_curves(run: RunData, success: curves.Curve) -> list[tuple[str, Mar
     """For wide and for narrow screens: text would be unreadable in a chart that shrinks."""
     env_id = run.config.get("env_id")
     of_env = [e for e in run.evaluations if e.env == env_id] or run.evaluations
+    if len({e.seat for e in of_env}) > 1:  # the curve is of all seats alike
+        of_env = []
     return [(name, charts.learning_curve(success, of_env, wide=name == "wide")) for name in ("wide", "narrow")]
 
 

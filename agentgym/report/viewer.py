@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from agentgym.agents.trajectory import Trajectory, Turn
 from agentgym.report.credited import Credited, CreditedStep
+from agentgym.report.dialogues import Dialogue, Limit, dialogues
 from agentgym.report.formatting import clip
 
 T = TypeVar("T")
@@ -76,6 +77,9 @@ class GroupPanel:
     task_id: str
     task_type: str
     rows: list[EpisodeRow]
+    """None in games of several seats."""
+    dialogues: list[Dialogue]
+    """The episodes of games of several seats."""
     n_episodes: int
     n_successes: int
     is_board: bool
@@ -117,6 +121,14 @@ def advantage_scale(steps: Sequence[StepPanels]) -> float:
         for card in row.cards
         if card.advantage is not None
     ]
+    shown += [
+        abs(act.advantage)
+        for step in steps
+        for panel in step.panels
+        for dialogue in panel.dialogues
+        for act in dialogue.acts
+        if act.advantage is not None
+    ]
     return max(shown, default=0.0) or 1.0
 
 
@@ -130,6 +142,8 @@ def _contrast(group: Sequence[Credited]) -> tuple[int, bool, int]:
 
 
 def _panel(step: int, group: Sequence[Credited], limits: Limits) -> GroupPanel:
+    if any(episode.trajectory.seat for episode in group):
+        return _panel_of_game(step, group, limits)
     turns = [turn for episode in group for turn in episode.trajectory.turns]
     states = Counter(turn.state_key for turn in turns)
     state_numbers = {key: number for number, key in enumerate(states)}
@@ -143,9 +157,26 @@ def _panel(step: int, group: Sequence[Credited], limits: Limits) -> GroupPanel:
             _row(number, episode, states, state_numbers, limits)
             for number, episode in _both_ends(best_first, limits.episodes)
         ],
+        dialogues=[],
         n_episodes=len(group),
         n_successes=sum(episode.trajectory.success for episode in group),
         is_board=sum(_is_board(turn.observation) for turn in turns) > len(turns) / 2,
+    )
+
+
+def _panel_of_game(step: int, group: Sequence[Credited], limits: Limits) -> GroupPanel:
+    """A group of a game; its episodes count once for each seat that is learned in."""
+    own = [e.trajectory for e in group if e.advantages is not None] or [e.trajectory for e in group]
+    found = dialogues(group, Limit(limits.turns, limits.characters))
+    return GroupPanel(
+        step=step,
+        task_id=own[0].task_id,
+        task_type=own[0].task_type,
+        rows=[],
+        dialogues=_both_ends(found, limits.episodes),
+        n_episodes=len(own),
+        n_successes=sum(trajectory.success for trajectory in own),
+        is_board=False,
     )
 
 

@@ -264,6 +264,57 @@ def test_groups_of_all_processes_are_shown_and_the_command_counts_them(tmp_path:
     assert f"accelerate launch --num_processes 2 -m agentgym.train {tmp_path}/run/config.yaml" in text
 
 
+def of_seat(seat: str, episode: str, words: list[str], order: list[int], reward: float) -> Trajectory:
+    """A seat's part of a game; ben is a partner. What each was told before says for whom it was."""
+    turns = [
+        Turn(f"for {seat} before turn {place}", f"{seat}/{i}", word, reward * (i == len(words) - 1), order=place)
+        for i, (word, place) in enumerate(zip(words, order, strict=True))
+    ]
+    for turn in turns:
+        turn.response_ids = [1]
+    player, partner = ("learner", "greedy") if seat == "ann" else ("greedy", "learner")
+    return Trajectory(
+        "agentgym/Bargaining-v0", 1, "0/0", "table", "mixed", turns,
+        StopReason.SUCCESS if reward > 0 else StopReason.TERMINATED,
+        episode=episode, seat=seat, player=player, partner=partner, outcome={"joint": 0.5},
+        final_observation=f"the end for {seat}",
+    )  # fmt: skip
+
+
+def test_a_game_is_shown_as_a_dialogue_of_its_seats(tmp_path: Path) -> None:
+    learners = [of_seat("ann", e, ["hats?" + HOSTILE, "deal"], [1, 3], r) for e, r in (("x", -2.0), ("y", 3.0))]
+    partners = [of_seat("ben", e, ["books", "no", "fine"], [0, 2, 4], 1.0) for e in "xy"]
+    run_dir = make_run(tmp_path, config={"credit": "grpo", "credit_kwargs": {}})
+    (run_dir / "trajectories").mkdir()
+    write_trajectories(run_dir / "trajectories" / "step-000000.process-0.jsonl", [*learners, *partners])
+    batch = TurnBatch.from_trajectories(learners)
+    columns = compute("grpo", batch).columns(batch) | {"place_N": np.array([0, 1])}
+    (run_dir / "credit").mkdir()
+    batch.with_columns(columns).save(run_dir / "credit" / "step-000000.process-0.npz")
+    html = report(run_dir)
+    page = Outline(html)
+    assert "ann (learner)" in page.text and "ben (greedy)" in page.text and "joint 0.500" in page.text
+    assert page.text.index("episode 2") < page.text.index("episode 1"), "the one that earned most first"
+    best = re.sub(r"<[^>]*>", " ", html[html.index('aria-label="episode 2"') : html.index('aria-label="episode 1"')])
+    told = [best.index(f"for {'ann' if place % 2 else 'ben'} before turn {place}") for place in range(5)]
+    assert told == sorted(told), "in the order in which they were played"
+    for place, said in enumerate(["books", "hats?", "no", "deal", "fine"]):
+        assert best.index(said, told[place]) < [*told, len(best)][place + 1], "each says it after what it was told"
+    advantage = float(columns["advantage_T"][2])
+    assert best.count(signed(advantage)) == 2, "of the learner's turns alone"
+    assert "1 of 2 episodes solved it, counted for each seat that is learned in" in re.sub(r"\s+", " ", page.text)
+    assert "<script>alert" not in html
+
+
+def test_seats_are_compared_each_with_itself(tmp_path: Path) -> None:
+    results = [evaluation(stage, n) | {"seat": seat, "partner": "greedy"}
+               for stage, n in (("before", 10), ("after", 30)) for seat in ("ann", "ben")]  # fmt: skip
+    page = Outline(report(make_run(tmp_path, results=results)))
+    for seat in ("ann", "ben"):
+        assert f"agentgym/Sokoban-v0 as {seat} against greedy" in page.text
+    assert page.text.count("+50.0 points") == 2
+
+
 def test_a_run_without_its_credit_is_shown_without(tmp_path: Path) -> None:
     group = [episode("0/0", "u", success=True), episode("0/0", "d", success=False)]
     make_run(tmp_path, metrics=[step_metrics(1)], trajectories={"step-000000.process-0": group}, with_credit=False)
