@@ -8,7 +8,8 @@ to gain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 import typer
 from rich.progress import track
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -27,6 +28,7 @@ from agentgym.agents.agent import ExpertAgent, planned_action
 from agentgym.agents.contexts import Context
 from agentgym.agents.model_names import TINY_MODELS
 from agentgym.envs import make
+from agentgym.envs.webshop import builtin
 from agentgym.trainers.cloning import Demonstration, clone, demonstrate
 from agentgym.trainers.layout import TokenSequence
 
@@ -48,6 +50,11 @@ class Recipe:
     """Whether a prompt ends with the list of actions that would be understood."""
     token: str
     """What a token can be at most, as a regular expression."""
+    one_spelling: bool = False
+    """Whether a word is one token wherever it stands: in lower case, and with a blank before it also where a bracket,
+    a "$" or a line's end is. A model that looks for a word of the instruction on a page then looks for one token."""
+    names: Callable[[], Iterable[str]] = tuple
+    """Gives texts that are one token each, however long they are and whatever is around them."""
     vocabulary: int
     """The most tokens there may be."""
     tokenizer_episodes: int
@@ -67,12 +74,12 @@ class Recipe:
 
 
 WORDS = r" ?\p{L}+| ?\d|[\s\S]"
-#: A code of the built-in shop in pieces of three, one, two, two and two letters and digits. A page has few of them
-#: twice, so that it is seldom in doubt which piece comes after one in the code that is being copied.
-PRODUCT_CODE = (
-    r"(?<=\[)w[a-z0-9]{2}(?=[a-z0-9]{7}\])|(?<=\[w..)[a-z0-9](?=[a-z0-9]{6}\])"
-    r"|(?<=\[w...|\[w.....|\[w.......)[a-z0-9]{2}(?=[a-z0-9]{0,4}\])"
-)
+
+
+def product_codes() -> list[str]:
+    """The codes of the built-in shop's products as they are on its pages."""
+    return [product.asin.lower() for product in builtin.catalogue()]
+
 
 RECIPES = {
     "tiny": Recipe(
@@ -100,9 +107,10 @@ RECIPES = {
         vocabulary=1024,
         tokenizer_episodes=300,
         hidden_size=96,
-        batch_size=32,
-        steps=1000,
-        head_steps=150,
+        batch_size=8,
+        steps=3600,
+        observation_weight=0.5,
+        head_steps=200,
     ),
     "tiny-searcher": Recipe(
         worlds=(("agentgym/SearchQA-v0", {"top_k": 1}, 1.0),),
@@ -121,16 +129,17 @@ RECIPES = {
         worlds=(("agentgym/WebShop-v0", {"observation": "compact"}, 1.0),),
         noise=0.3,
         window=0,
-        show_admissible_actions=True,
-        token=f"{PRODUCT_CODE}|{WORDS}",
+        token=r" ?\p{L}+| ?\d+| ?[\[$]|[\s\S]",
+        one_spelling=True,
+        names=product_codes,
         vocabulary=4096,
         tokenizer_episodes=600,
-        hidden_size=128,
-        batch_size=32,
-        copy_steps=600,
-        steps=950,
-        observation_weight=1.0,
-        head_steps=70,
+        hidden_size=96,
+        batch_size=16,
+        copy_steps=700,
+        steps=2600,
+        observation_weight=0.3,
+        head_steps=150,
     ),
 }
 #: The template has no place for the system message: the tiny model cannot read instructions, and does
@@ -155,6 +164,10 @@ def make_tokenizer(name: str = "tiny") -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    if recipe.one_spelling:
+        blank_before = normalizers.Replace(Regex(r"(?<=[\[$\n])(?=[\p{L}\d])"), " ")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), blank_before])
+        tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("[ ", "[")])
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocabulary,
         special_tokens=SPECIAL_TOKENS,
@@ -162,7 +175,12 @@ def make_tokenizer(name: str = "tiny") -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     texts = [text for env_id, kwargs, _ in recipe.worlds for text in _texts(env_id, kwargs, recipe.tokenizer_episodes)]
+    names = list(recipe.names())
+    if names:  # which have no pieces to be learned
+        a_name = re.compile("|".join(map(re.escape, names)))
+        texts = [a_name.sub("", text) for text in texts]
     tokenizer.train_from_iterator([*texts, *recipe.tokenizer_texts], trainer)
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|end|>",

@@ -8,25 +8,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agentgym.agents.agent import planned_action
 from agentgym.agents.models import load_model
+from agentgym.envs import make
 from agentgym.envs.webshop import builtin
 from agentgym.trainers.tiny_model import RECIPES, SPECIAL_TOKENS, main, repetition
 
 
-def test_a_product_code_is_the_same_tokens_wherever_it_is_copied_to() -> None:
+def test_the_shopper_reads_a_word_or_a_code_as_one_token_wherever_it_stands() -> None:
     tokenizer = load_model("tiny-shopper").tokenizer
 
-    def tokens_of(code: str, text: str) -> list[str]:
-        tokens = tokenizer.tokenize(text)
-        start = tokens.index("[") + 1
-        inside = tokens[start : tokens.index("]")]
-        assert "".join(inside) == code
-        return inside
+    def tokens(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False)
 
     for product in builtin.catalogue():
         code = product.asin.lower()
-        on_page = tokens_of(code, f"Page 1, 9 results in all\n[{code}] A title $17.99")
-        assert on_page == tokens_of(code, f"click[{code}]")
+        assert tokens(f"click[{code}]")[2:-1] == [tokenizer.convert_tokens_to_ids(code)]
+        for values in product.options.values():
+            for value in values:
+                asked, on_page, chosen = tokens(f"with color: {value}, and"), tokens(f" [{value}]"), tokens(f"[{value}]")
+                assert asked[3:-2] == on_page[1:-1] == chosen[1:-1]
+
+
+def test_what_the_shopper_would_write_is_read_as_it_was_meant() -> None:
+    tokenizer = load_model("tiny-shopper").tokenizer
+    env = make("agentgym/WebShop-v0", observation="compact")
+    for seed in range(5):
+        _, info = env.reset(seed=seed)
+        done = False
+        while not done:
+            written = [planned_action(env), *info["admissible_actions"]]
+            assert [tokenizer.decode(tokenizer.encode(action)) for action in written] == written
+            _, _, terminated, truncated, info = env.step(written[0])
+            done = terminated or truncated
 
 
 def test_the_second_half_of_a_repetition_can_be_told_from_the_first() -> None:
