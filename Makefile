@@ -47,7 +47,7 @@ types: $(full) ## mypy, strict
 	@cd build/types/agentgym && ln -s ../../../envs ../../../agents ../../../trainers ../../../agentgym/* .
 	@$(bin)/mypy
 
-tiny-model: $(core) ## Train a built-in tiny model anew: ARGS=tiny (the default), tiny-household, tiny-searcher or tiny-shopper
+tiny-model: $(core) ## Train a built-in tiny model anew: ARGS=tiny (the default), tiny-household, tiny-player, tiny-searcher or tiny-shopper
 	@$(bin)/python -m agentgym.trainers.tiny_model $(ARGS)
 
 bench: $(full) build/peers/.installed ## Time agentgym beside other libraries, which get an environment of their own

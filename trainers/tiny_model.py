@@ -112,6 +112,23 @@ RECIPES = {
         observation_weight=0.5,
         head_steps=200,
     ),
+    "tiny-player": Recipe(
+        worlds=(
+            ("agentgym/KuhnPoker-v0", {"seat": "first", "partner": "uniform"}, 0.2),
+            ("agentgym/KuhnPoker-v0", {"seat": "second", "partner": "uniform"}, 0.2),
+            ("agentgym/TicTacToe-v0", {"seat": "O", "partner": "random"}, 0.3),
+            ("agentgym/TicTacToe-v0", {"seat": "X", "partner": "random"}, 0.3),
+        ),
+        noise=0.8,
+        window=0,
+        token=WORDS,
+        vocabulary=256,
+        tokenizer_episodes=200,
+        hidden_size=64,
+        batch_size=80,
+        steps=1000,
+        head_steps=100,
+    ),
     "tiny-searcher": Recipe(
         worlds=(("agentgym/SearchQA-v0", {"top_k": 1}, 1.0),),
         noise=0.3,
@@ -197,13 +214,12 @@ def _texts(env_id: str, kwargs: dict[str, object], episodes: int) -> Iterator[st
     env = make(env_id, **kwargs)
     yield env.instructions
     for seed in range(episodes):
-        observation, info = env.reset(seed=seed)
+        observation, _ = env.reset(seed=seed)
         yield observation
-        for _ in range(env.max_turns):
-            action = planned_action(env)
-            if action is None or info["success"]:
-                break
-            observation, _, _, _, info = env.step(action)
+        is_over = False
+        while not is_over and (action := planned_action(env)) is not None:
+            observation, _, terminated, truncated, _ = env.step(action)
+            is_over = terminated or truncated
             yield from (action, observation)
 
 

@@ -26,7 +26,11 @@ def test_the_shopper_reads_a_word_or_a_code_as_one_token_wherever_it_stands() ->
         assert tokens(f"click[{code}]")[2:-1] == [tokenizer.convert_tokens_to_ids(code)]
         for values in product.options.values():
             for value in values:
-                asked, on_page, chosen = tokens(f"with color: {value}, and"), tokens(f" [{value}]"), tokens(f"[{value}]")
+                asked, on_page, chosen = (
+                    tokens(f" with color: {value}, and"),
+                    tokens(f" [{value}]"),
+                    tokens(f"[{value}]"),
+                )
                 assert asked[3:-2] == on_page[1:-1] == chosen[1:-1]
 
 
