@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+
+import torch
 
 from agentgym.agents.adapters import without_adapter
 from agentgym.agents.agent import Agent
@@ -62,7 +65,13 @@ class PartnersOfARun:
                 loaded.model.load_adapter(pinned, adapter_name=adapter)
             settings = make_agent(config, loaded, eval_temperature(config))
             return settings.frozen(self.with_adapter(adapter, 0).engine)
-        own = load_model(pinned, dtype=self.config.dtype, device=next(self.loaded.model.parameters()).device)
-        merged = replace(own, model=without_adapter(own.model))
-        agent = make_agent(config, merged, eval_temperature(config))
+        own = _frozen_model(pinned, self.config.dtype, next(self.loaded.model.parameters()).device)
+        agent = make_agent(config, own, eval_temperature(config))
         return agent.frozen(agent.engine)
+
+
+@cache
+def _frozen_model(name: str, dtype: str, device: torch.device) -> LoadedModel:
+    """A model that only plays, loaded once for training and all evaluations."""
+    loaded = load_model(name, dtype=dtype, device=device)
+    return replace(loaded, model=without_adapter(loaded.model))

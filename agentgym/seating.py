@@ -181,13 +181,20 @@ def _check_name(name: str, game: TextAECEnv, where: str, run_dir: str | None) ->
 
 
 def without_model(name: str, game: TextAECEnv) -> Agent | None:
-    """The partner of this name that needs no model: the game's, the environment's, or one's own; else None."""
+    """The partner of this name that needs no model here: the game's, the environment's, a server's or one's own.
+
+    None where it is a model.
+    """
     if name in game.partners:
         return ScriptedAgent(game.partners[name])
     if name == "random":
         return RandomAgent()
     if name == "expert":
         return ExpertAgent()
+    if name.startswith(SERVER):
+        url, _, model = name.removeprefix(SERVER).partition("#")
+        at_server: Agent = named("agent", "agentgym.agents.chat_agent:ChatAgent")(url, model)
+        return at_server
     if ":" in name and not Path(name).is_dir():
         return ScriptedAgent(named("partner", name))
     return None

@@ -155,7 +155,7 @@ def _unpacked(packed: bytes) -> Trajectory:
 
 
 def _key(trajectory: Trajectory) -> str:
-    """Tells the task, the seat and the first situation, as far as an agent can know them, from all others."""
+    """Tells the task, the seat, who is met and the first situation, as far as an agent can know it, from all others."""
     first = trajectory.turns[0]
-    situation = [trajectory.task_id, trajectory.seat, first.state_key, first.observation]
+    situation = [trajectory.task_id, trajectory.seat, trajectory.partner, first.state_key, first.observation]
     return hashlib.blake2b(json.dumps(situation).encode(), digest_size=16).hexdigest()

@@ -83,6 +83,7 @@ def test_partners_are_drawn_for_a_task_and_their_turns_are_not_learned_from(clon
     settings = {"players": players, "pool_steps": 1, "groups_per_step": 6, "max_steps": 4, "credit": "grpo"}
     steps = list(make_trainer(cloned_model, tmp_path, **GAME | settings).train())
     assert all(step["tokens/trained"] == 6 * 4 * 2 for step in steps)
+    assert all(step["sampler_logp_difference/max"] < 1e-4 for step in steps), "partners leave the learner as it is"
     everything = played(tmp_path)
     of_group: dict[str, set[str]] = defaultdict(set)
     for trajectory in everything:
