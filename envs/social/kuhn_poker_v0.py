@@ -27,7 +27,7 @@ _RULES = """\
 Kuhn poker. The cards are jack < queen < king. You and the other player have each put 1 chip into the pot and hold one \
 card. A player may [check] or [bet] 1 chip. After a bet the other may [fold], which loses the pot, or [call] with \
 1 chip, and the higher card wins the pot. After two checks the higher card wins it too. You are the {seat} to act. \
-Answer with one action in square brackets. Two answers in a row without a legal one forfeit your chip."""
+Answer with one action in square brackets. Two answers in a row without a legal one lose 2 chips."""
 _CHOICES = {
     "": "[check] or [bet].",
     "p": "The other player checks. [check] or [bet].",
@@ -136,8 +136,9 @@ class KuhnPoker(TextAECEnv):
     def _refuse(self, seat: str, legal: tuple[str, str]) -> Played:
         other = _OTHER[seat]
         if self._refused:
-            told = {seat: "You forfeit your chip.", other: "The other player forfeits its chip."}
-            return self._end({seat: -1, other: 1}, told, is_action_valid=False)
+            # As much as the worst hand: were it one chip, whoever wants to fold might as well answer anything.
+            told = {seat: "You forfeit.", other: "The other player forfeits."}
+            return self._end({seat: -2, other: 2}, told, is_action_valid=False)
         self._refused = True
         told = {seat: f"Not understood: answer with [{legal[0]}] or [{legal[1]}]."}
         return Played(told, is_action_valid=False)
