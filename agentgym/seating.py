@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentgym.agents.agent import Agent, ExpertAgent, RandomAgent
+from agentgym.agents.chat_agent import ChatAgent
 from agentgym.agents.model_names import BUILTIN
 from agentgym.agents.partners import LEARNER, Company, Partners, ScriptedAgent, Source
 from agentgym.agents.run_files import CHECKPOINTS, list_checkpoints
@@ -193,8 +194,7 @@ def without_model(name: str, game: TextAECEnv) -> Agent | None:
         return ExpertAgent()
     if name.startswith(SERVER):
         url, _, model = name.removeprefix(SERVER).partition("#")
-        at_server: Agent = named("agent", "agentgym.agents.chat_agent:ChatAgent")(url, model)
-        return at_server
+        return ChatAgent(url, model)
     if ":" in name and not Path(name).is_dir():
         return ScriptedAgent(named("partner", name))
     return None

@@ -141,7 +141,7 @@ def test_an_unclear_answer_is_asked_again_once_and_told_to_nobody_else() -> None
     game.step("[fold]")  # there is no bet
     assert not game.infos["second"]["is_action_valid"]
     game.step("[call]")
-    assert game.is_over and game.rewards == {"first": 1.0, "second": -1.0}
+    assert game.is_over and game.rewards == {"first": 2.0, "second": -2.0}
     assert "forfeits" in game.observe("first") and not game.infos["second"]["is_action_valid"]
 
 
