@@ -21,15 +21,17 @@ _ABOVE_A_HALF = {
 class Advice:
     """Says so when a share first passes a half, and at the end where it was above in most steps."""
 
-    def __init__(self, say: Callable[[str], None]):
+    def __init__(self, say: Callable[[str], None], *, group_size: int):
+        """Groups of one have no spread, and nothing is said of that: whoever makes them compares no siblings."""
         self._say = say
+        self._words = {k: v for k, v in _ABOVE_A_HALF.items() if group_size > 1 or k != "groups/without_spread"}
         self._steps = 0
         self._above: Counter[str] = Counter()
 
     def hear(self, metrics: Mapping[str, float]) -> None:
         """Take in the metrics of a step."""
         self._steps += 1
-        for name, words in _ABOVE_A_HALF.items():
+        for name, words in self._words.items():
             if metrics[name] > 0.5:
                 self._above[name] += 1
                 if self._above[name] == 1:

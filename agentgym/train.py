@@ -181,7 +181,8 @@ class TrainingRun:
     def _train(self, progress: Progress) -> None:
         config, trainer = self.config, self.trainer
         steps = progress.count("training", config.max_steps, unit="step", done=trainer.step, each=True)
-        note, advice = "", Advice(lambda line: self.console.print(line, soft_wrap=True))
+        note = ""
+        advice = Advice(lambda line: self.console.print(line, soft_wrap=True), group_size=config.group_size)
         with stopping_after_the_step(trainer, self.console):
             for metrics in trainer.train(steps.within):
                 if self.is_main:

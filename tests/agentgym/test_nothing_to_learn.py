@@ -81,7 +81,7 @@ def test_a_filter_that_keeps_nothing_ends_the_run_in_one_line(cloned_model, tmp_
 
 def test_a_share_above_a_half_is_said_once_and_at_the_end():
     said: list[str] = []
-    advice = Advice(said.append)
+    advice = Advice(said.append, group_size=2)
     for step, lost in enumerate((0.1, 0.6, 0.7, 0.2, 0.8), start=1):
         advice.hear({"step": step, "groups/without_spread": 0.0, "episodes/lost": lost})
     advice.conclude()
@@ -114,3 +114,12 @@ def test_what_is_not_finite_stops_the_run_and_is_never_saved(cloned_model, tmp_p
         assert "error: step 2: the gradient's norm is nan; nothing was changed by it" in line
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_groups_of_one_have_no_spread_and_it_is_not_said() -> None:
+    said: list[str] = []
+    advice = Advice(said.append, group_size=1)
+    for step in (1, 2):
+        advice.hear({"step": step, "groups/without_spread": 1.0, "episodes/lost": 0.0})
+    advice.conclude()
+    assert not said
