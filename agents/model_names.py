@@ -10,12 +10,13 @@ from agentgym.envs.names import unknown
 TINY_MODELS = {
     "tiny": "tiny_model",
     "tiny-household": "tiny_model_household",
+    "tiny-negotiator": "tiny_model_negotiator",
     "tiny-player": "tiny_model_player",
     "tiny-searcher": "tiny_model_searcher",
     "tiny-shopper": "tiny_model_shopper",
 }
 """The built-in tiny models and their folders here. They know the built-in Sokoban, ALFWorld, SearchQA and WebShop; the
-player knows Kuhn poker and tic-tac-toe."""
+player knows Kuhn poker and tic-tac-toe, the negotiator bargaining."""
 BUILTIN = (*TINY_MODELS, "smollm2")
 """Names that stand for a model whatever directories there are."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)

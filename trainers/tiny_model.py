@@ -112,6 +112,21 @@ RECIPES = {
         observation_weight=0.5,
         head_steps=200,
     ),
+    "tiny-negotiator": Recipe(
+        worlds=(
+            ("agentgym/Bargaining-v0", {"seat": "ann"}, 0.5),
+            ("agentgym/Bargaining-v0", {"seat": "ben"}, 0.5),
+        ),
+        noise=0.0,  # it makes mistakes enough of its own
+        window=None,
+        token=WORDS,
+        vocabulary=512,
+        tokenizer_episodes=300,
+        hidden_size=96,
+        batch_size=32,
+        steps=1200,
+        head_steps=100,
+    ),
     "tiny-player": Recipe(
         worlds=(
             ("agentgym/KuhnPoker-v0", {"seat": "first", "partner": "uniform"}, 0.2),
