@@ -161,8 +161,12 @@ def report() -> None:
         "runs: the intervals show how far these runs differ and not how far the next ones would; schemes whose",
         "intervals overlap are not told apart. `start` is the adapter that all runs begin with. The pictures have the",
         "success of the training episodes, the mean over the seeds and over every 2,000 turns.",
+        "",
+        "SPA pays 0.5 for every move that can be carried out (its grounding reward), and solving a level ends the pay:",
+        "here it unlearns what the start can. Without that reward it still does. ArCher's critic needs more than these",
+        "turns to learn what a position is worth; with tiny models neither is evidence about large ones.",
     ]
-    for world in dict.fromkeys(each["world"] for each in done):
+    for world in dict.fromkeys(each["world"] for each in done if each["scheme"] != START):
         draw(world, [each for each in done if each["world"] == world])
         lines += ["", f"## {world}", "", _budget(world), "", f"![learning curves](schemes_{world}.png)", ""]
         lines += ["| scheme | seeds | IQM success | interval | P(better than grpo) | tokens | CPU seconds |"]
@@ -178,11 +182,17 @@ def report() -> None:
             better = "" if name in ("grpo", START) or "grpo" not in score else (
                 f"{probability_of_improvement(score[name], score['grpo']):.2f}"
             )  # fmt: skip
-            middle = f"{interquartile_mean(score[name]):.3f} | {low:.3f} to {high:.3f} | {better}"
+            interval = f"{low:.3f} to {high:.3f}" if len(own) > 1 else "one run"
+            middle = f"{interquartile_mean(score[name]):.3f} | {interval} | {better}"
             cost = f"{fmean(e['tokens'] for e in own):,.0f} | {fmean(e['cpu_seconds'] for e in own):.0f}"
             lines.append(f"| `{name}` | {len(own)} | {middle} | {cost} |")
+    ran = {(each["world"], each["scheme"]) for each in results}
+    lines += ["", "## Not run yet", ""]
+    for world in WORLDS:
+        if missing := [f"`{scheme}`" for scheme in SETTINGS if (world, scheme) not in ran]:
+            lines.append(f"- {world}: {', '.join(missing)}")
     if refused := {(each["world"], each["scheme"]): each["refused"] for each in results if "refused" in each}:
-        lines += ["", "## Not run, and why", ""]
+        lines += ["", "## Refused, and why", ""]
         lines += [f"- `{scheme}` in {world}: {why}" for (world, scheme), why in refused.items()]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"written: {PAGE}")
