@@ -163,8 +163,8 @@ def report() -> None:
         "success of the training episodes, the mean over the seeds and over every 2,000 turns.",
         "",
         "SPA pays 0.5 for every move that can be carried out (its grounding reward), and solving a level ends the pay:",
-        "here it unlearns what the start can. Without that reward it still does. ArCher's critic needs more than these",
-        "turns to learn what a position is worth; with tiny models neither is evidence about large ones.",
+        "here it unlearns what the start can. Without that reward it does too, if less (one run). ArCher hardly moves,",
+        "probably since its critic knows too little of positions by then. Neither is evidence about large models.",
     ]
     for world in dict.fromkeys(each["world"] for each in done if each["scheme"] != START):
         draw(world, [each for each in done if each["world"] == world])
