@@ -28,7 +28,7 @@ def named(what: str, name: str, known: Mapping[str, Any] | None = None) -> Any:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that does not exist, with the nearest ones. `what` as in "unknown parameter"."""
-    known = sorted(known)
+    known = sorted(set(known))
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return f"{what} {name!r}: {hint}there is {', '.join(known) or 'none'}"

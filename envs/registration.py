@@ -97,7 +97,7 @@ def known_arguments(env_id: str, entry_point: Any, kwargs: Mapping[str, Any]) ->
         with others_faults(f"{env_id} cannot be made", _module_of(entry_point)):
             yield
     except TypeError as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        unknown = re.search(r"unexpected keyword argument '([^']+)'", str(error))
         if unknown and unknown[1] in kwargs:
             message = f"{env_id} takes no argument {unknown[1]!r}, only {_arguments(entry_point)}"
             raise ValueError(message) from None

@@ -343,6 +343,8 @@ def test_a_game_under_an_id() -> None:
         make("tests/Haggle-v1", partner=accepting, bonus=1)
     with pytest.raises(ValueError, match="takes no argument 'bonus', only split"):
         make_game("tests/Haggle-v1", bonus=1)
+    with pytest.raises(ValueError, match="takes no argument 'bonus:1', only"):
+        make("tests/Haggle-v1", partner=accepting, **{"bonus:1": None})  # YAML's {bonus:1}
     with pytest.raises(ValueError, match=r"Sokoban-v0'.* it has one seat"):
         make_game("agentgym/Sokoban-v0")
     with pytest.raises(ValueError, match="did you mean 'tests/Haggle-v1'"):
