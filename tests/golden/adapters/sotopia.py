@@ -49,8 +49,8 @@ SEVEN = Scores(
 )
 """SOTOPIA's dimensions."""
 QUIRKS = (
-    "score as string", "score as whole float", "score true", "dimension too many", "agent_2 first", "three agents", "keys are names",
-    "one agent only", "no agents", "wrapped in properties", "server error",
+    "score as string", "score as whole float", "score true", "dimension too many", "agent_2 first", "three agents",
+    "keys are names", "one agent only", "no agents", "wrapped in properties", "server error",
 )  # fmt: skip
 """Answers that the official code takes for what they are not, or passes over."""
 READ_AT_ONCE = ("fenced json", "fence not closed", "prose before", "prose after")
