@@ -179,7 +179,8 @@ def report() -> None:
         for name in sorted(score, key=lambda name: -interquartile_mean(score[name])):
             own = [each for each in of_world if each["scheme"] == name]
             low, high = stratified_interval(score[name])
-            better = "" if name in ("grpo", START) or "grpo" not in score else (
+            comparable = name != "grpo" and min(len(score[name]), len(score.get("grpo", ()))) > 1
+            better = "" if not comparable else (
                 f"{probability_of_improvement(score[name], score['grpo']):.2f}"
             )  # fmt: skip
             interval = f"{low:.3f} to {high:.3f}" if len(own) > 1 else "one run"
